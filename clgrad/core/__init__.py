@@ -1,0 +1,1 @@
+"""Settings, errors, dtypes and shape arithmetic: no OpenCL, no device, testable anywhere."""
