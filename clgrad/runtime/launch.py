@@ -1,0 +1,202 @@
+"""The one launcher and the one copier: every kernel and every host-device copy of clgrad goes through here."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.config import config
+from ..core.errors import DeviceError
+from .device import device as find_device
+from .device import opened_devices
+
+if TYPE_CHECKING:
+    from .device import Device
+    from .program import Kernel
+
+_recent: deque[str] = deque(maxlen=8)  # named when a device is lost: the fault may be older than the call that fails
+
+
+def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args: Any, nbytes: int = 0,
+           flops: int = 0) -> None:
+    """Enqueue a kernel on its device's queue. ``nbytes`` and ``flops`` are its work, for CLGRAD_DEBUG=2."""
+    device = kernel.device
+    if device.lost is not None:
+        raise device.lost_error()
+    try:
+        k = kernel.local.kernel
+    except AttributeError:
+        k = kernel.bind()
+    if config.debug >= 2 or config.sync or config.check:
+        _watched(k, kernel, gsize, lsize, args, nbytes, flops)
+        return
+    try:
+        k(device.queue, gsize, lsize, *args)
+    except Exception as error:
+        _fault(device, kernel.label, error)
+
+
+def _watched(k: Any, kernel: Kernel, gsize: tuple, lsize: tuple, args: tuple, nbytes: int, flops: int) -> None:
+    """Launch and wait, so that a fault shows at its own call and the time is the kernel's."""
+    device = kernel.device
+    _recent.append(kernel.label)
+    device.queue.finish()
+    start = time.perf_counter()
+    try:
+        k(device.queue, gsize, lsize, *args)
+        device.queue.finish()
+    except Exception as error:
+        _fault(device, kernel.label, error)
+    if config.check and device.watched:
+        _raise_reported(device)
+    if config.debug >= 2:
+        seconds = time.perf_counter() - start
+        line = f"clgrad: {device} {kernel.label:<28} {seconds * 1e6:9.1f} us"
+        if nbytes:
+            line += f" {nbytes / seconds / 1e9:8.2f} GB/s"
+        if flops:
+            line += f" {flops / seconds / 1e9:8.1f} GFLOP/s"
+        if config.debug >= 3:
+            line += f"  global {gsize} local {lsize}"
+        print(line, file=sys.stderr)
+
+
+_FATAL = ("DEVICE_NOT_AVAILABLE", "INVALID_CONTEXT", "INVALID_COMMAND_QUEUE", "OUT_OF_RESOURCES",
+          "EXEC_STATUS_ERROR_FOR_EVENTS")
+
+
+def _fault(device: Device, label: str, error: Exception) -> None:
+    """Re-raise a driver's error with the op's name; mark the device lost where its context cannot be used again."""
+    import pyopencl as cl
+
+    if not isinstance(error, cl.Error):
+        raise error
+    text = str(error)
+    if any(code in text for code in _FATAL):
+        device.lost = (f"lost after {label} ({text}). Last launches: {', '.join(_recent) or label}. A launch's fault "
+                       "may show at a later call: run again with CLGRAD_SYNC=1. Restart the process to go on.")
+        raise device.lost_error() from error
+    raise DeviceError(f"{label}: device {device} answered {text}. "
+                      "Run with CLGRAD_DEBUG=3 to see the launch.") from error
+
+
+def watch(device: Device, op: str) -> Any:
+    """The buffer in which kernels of ``device`` report an index out of range; read at the next synchronisation."""
+    import pyopencl as cl
+
+    if device.fault is None:
+        device.fault = device.pool.allocate(32)
+        _copy(device, lambda _: cl.enqueue_fill_buffer(device.queue, device.fault, np.int64(0), 0, 32), "watch")
+    if op not in device.watched:
+        device.watched.append(op)
+    return device.fault
+
+
+def _raise_reported(device: Device) -> None:
+    """Raise the out-of-range index that a kernel reported since the last synchronisation, if any."""
+    import pyopencl as cl
+
+    found = np.empty(4, np.int64)
+    ops, device.watched = device.watched, []
+    _copy(device, lambda _: cl.enqueue_copy(device.queue, found, device.fault), "synchronize")
+    if found[0]:
+        _copy(device, lambda _: cl.enqueue_fill_buffer(device.queue, device.fault, np.int64(0), 0, 32), "watch")
+        index, axis, size = found[1:].tolist()
+        raise IndexError(f"{' or '.join(ops)}: got index {index} on axis {axis} of size {size}; expected "
+                         f"-{size} <= index < {size}. Found on {device} since the last synchronisation: "
+                         "CLGRAD_CHECK=1 raises at the call itself.")
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait until everything enqueued on a device (default: the default device) has finished."""
+    target = find_device(device)
+    _wait(target)
+
+
+def _wait(device: Device) -> None:
+    if device.lost is not None:
+        raise device.lost_error()
+    try:
+        device.queue.finish()
+    except Exception as error:
+        _fault(device, "synchronize", error)
+    if device.watched:
+        _raise_reported(device)
+
+
+def to_device(device: Device, buffer: Any, host: np.ndarray) -> None:
+    """Copy a C-contiguous host array into a buffer; blocks until the host memory may be reused."""
+    if host.nbytes == 0:
+        return
+    device.copies.to_device += 1
+    device.copies.bytes_to_device += host.nbytes
+    _copy(device, lambda cl: cl.enqueue_copy(device.queue, buffer, host), "copy to device")
+
+
+def to_host(device: Device, buffer: Any, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A new host array with the contents at a byte offset of a buffer; waits for what writes it."""
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    if device.watched:
+        _raise_reported(device)
+    device.copies.to_host += 1
+    result: np.ndarray
+
+    def mapped(cl: Any) -> None:
+        # Devices that share the host's memory hand it out at once; a read would copy it page by page.
+        nonlocal result
+        view, _ = cl.enqueue_map_buffer(device.queue, buffer, cl.map_flags.READ, offset, shape, dtype)
+        result = view.copy()
+        view.base.release(device.queue)
+
+    def read(cl: Any) -> None:
+        nonlocal result
+        result = np.empty(shape, dtype)
+        cl.enqueue_copy(device.queue, result, buffer, src_offset=offset)
+
+    _copy(device, mapped if device.facts.unified_memory else read, "copy to host")
+    device.copies.bytes_to_host += result.nbytes
+    return result
+
+
+def fill(device: Device, buffer: Any, value: np.generic, count: int) -> None:
+    """Set the first ``count`` elements of a buffer to a NumPy scalar, on the device."""
+    if count:
+        pattern = np.asarray(value)
+        size = count * pattern.nbytes
+        _copy(device, lambda cl: cl.enqueue_fill_buffer(device.queue, buffer, pattern, 0, size), "fill")
+
+
+def _copy(device: Device, run: Callable[[Any], None], what: str) -> None:
+    import pyopencl as cl
+
+    if device.lost is not None:
+        raise device.lost_error()
+    try:
+        run(cl)
+    except cl.Error as error:
+        _fault(device, what, error)
+
+
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """``active``, ``held`` and ``peak`` bytes of a device's pool and its number of ``allocations``."""
+    return find_device(device).memory_stats()
+
+
+def empty_cache(device: Any = None) -> None:
+    """Give the memory that a device's pool holds for reuse back to the driver."""
+    find_device(device).pool.empty()
+
+
+@atexit.register
+def _report() -> None:
+    if config.debug >= 1:
+        for device in opened_devices():
+            if device.lost is None:
+                print(f"clgrad: {device} ({device.name}): {device.pool!r}, {device.copies!r}", file=sys.stderr)

@@ -1,0 +1,178 @@
+"""From template to kernel: render, build once, keep the binary on disk, one kernel object a thread.
+
+A program is keyed by its source, options, platform, device and driver version. Cache files are written to a
+temporary name and moved into place; whatever cannot be loaded is built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import kernels
+from ..core.config import config
+from ..core.errors import BuildError
+
+if TYPE_CHECKING:
+    from .device import Device
+
+_SCALARS = {"i": "int32", "I": "uint32", "l": "int64", "L": "uint64", "f": "float32", "d": "float64"}
+
+
+class Kernel:
+    """A built kernel function. ``signature`` has a letter an argument: P buffer, i int, I uint, l long, L ulong,
+    f float, d double."""
+
+    __slots__ = ("_program", "_types", "device", "function", "label", "local", "max_local")
+
+    def __init__(self, device: Device, program: Any, function: str, signature: str, label: str) -> None:
+        import numpy as np
+        import pyopencl as cl
+
+        self.device = device
+        self.function = function
+        self.label = label
+        self.local = threading.local()
+        self._program = program
+        self._types = [None if s == "P" else np.dtype(_SCALARS[s]) for s in signature]
+        self.max_local = self.bind().get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device._cl)
+
+    def bind(self) -> Any:
+        """The current thread's kernel object: setting arguments is not thread-safe in OpenCL."""
+        import pyopencl as cl
+
+        k = cl.Kernel(self._program, self.function)
+        k.set_scalar_arg_dtypes(self._types)
+        self.local.kernel = k
+        return k
+
+
+_lock = threading.RLock()
+_programs: dict[tuple[str, str], Any] = {}
+_kernels: dict[tuple, Kernel] = {}
+_announced = False
+counters = {"built": 0, "loaded": 0}
+
+
+def kernel(device: Device, family: str, function: str, signature: str, label: str | None = None,
+           **values: Any) -> Kernel:
+    """The kernel ``function`` of template ``family`` for these template values, built at first use.
+
+    ``values`` must be hashable; they and the signature are the key.
+    """
+    key = (device.key, family, function, signature, *sorted(values.items()))
+    found = _kernels.get(key)
+    if found is None:
+        source = kernels.render(family, function=function, **values)
+        program = build(device, source, label or family)
+        with _lock:
+            found = _kernels.setdefault(key, Kernel(device, program, function, signature, label or function))
+    return found
+
+
+def build(device: Device, source: str, label: str = "kernel") -> Any:
+    """A built pyopencl Program; BuildError, with the compiler's log, when the driver refuses the source."""
+    options = config.build_options
+    digest = hashlib.sha256("\0".join((source, options, device.fingerprint)).encode()).hexdigest()
+    key = (device.key, digest)
+    with _lock:
+        program = _programs.get(key)
+        if program is None:
+            path = config.cache_dir / "kernels" / device.fingerprint / f"{digest[:40]}.bin"
+            program = _load(device, path) or _compile(device, source, options, label, path)
+            _programs[key] = program
+        elif config.debug >= 3:
+            print(f"clgrad: {label}: program in memory", file=sys.stderr)
+    return program
+
+
+def _load(device: Device, path: Path) -> Any:
+    """The program of a cache file, or None: absent, truncated, from another driver, refused by the driver."""
+    import pyopencl as cl
+
+    if not config.cache:
+        return None
+    try:
+        data = path.read_bytes()
+        if len(data) <= 32 or hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        program = _quietly(cl.Program(device.context, [device._cl], [data[32:]]), [])
+    except (OSError, cl.Error, RuntimeError):
+        return None
+    counters["loaded"] += 1
+    if config.debug >= 3:
+        print(f"clgrad: kernel loaded from {path}", file=sys.stderr)
+    return program
+
+
+def _compile(device: Device, source: str, options: str, label: str, path: Path) -> Any:
+    import pyopencl as cl
+
+    _announce(device)
+    if config.debug >= 4:
+        print(source, file=sys.stderr)
+    start = time.perf_counter()
+    try:
+        program = _try_build(device, source, options)
+    except (cl.Error, RuntimeError) as error:
+        raise BuildError(f"{label}: the driver of {device} ({device.name}) refused the kernel: {error}\n"
+                         "Set CLGRAD_DEBUG=4 to see its source, CLGRAD_BUILD_OPTIONS= to build without options."
+                         ) from error
+    counters["built"] += 1
+    if config.debug >= 3:
+        print(f"clgrad: {label} built in {1e3 * (time.perf_counter() - start):.0f} ms", file=sys.stderr)
+    _save(program, path)
+    return program
+
+
+def _try_build(device: Device, source: str, options: str) -> Any:
+    """Build; some drivers refuse options they should know, so a refusal is tried again without any."""
+    import pyopencl as cl
+
+    try:
+        return _quietly(cl.Program(device.context, source), options.split())
+    except (cl.Error, RuntimeError):
+        if not options:
+            raise
+        return _quietly(cl.Program(device.context, source), [])
+
+
+def _quietly(program: Any, options: list[str]) -> Any:
+    """Build without pyopencl's warning about a compiler that has something to say: a log is no fault."""
+    import pyopencl as cl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return program.build(options, cache_dir=False)
+
+
+def _save(program: Any, path: Path) -> None:
+    import pyopencl as cl
+
+    if not config.cache:
+        return
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        binary = program.get_info(cl.program_info.BINARIES)[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(hashlib.sha256(binary).digest() + binary)
+        os.replace(partial, path)
+    except (OSError, cl.Error, IndexError, TypeError):
+        with suppress(OSError):  # a folder that cannot be written refuses this too
+            partial.unlink()
+
+
+def _announce(device: Device) -> None:
+    """Say once that a first run builds kernels, so that it does not look hung."""
+    global _announced
+    if config.progress and not _announced:
+        _announced = True
+        print(f"clgrad: building kernels for {device} ({device.name}); later runs take them from {config.cache_dir}",
+              file=sys.stderr, flush=True)
