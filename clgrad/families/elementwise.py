@@ -1,0 +1,253 @@
+"""Host side of elementwise kernels: one expression over broadcast operands of any memory order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isnan, prod
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..core import shapes
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, bad
+from ..ndarray import Array, Storage, same_device
+from ..runtime.device import Device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, workers
+
+_LEAST_ITEMS = 4096
+_SCALAR_LETTER = {"float": "f", "double": "d", "ulong": "L"}
+_SCALARS = (bool, int, float)
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """What an elementwise record says to its kernel.
+
+    ``c`` is the C expression over ``names``, one for all dtype kinds or by kinds; ``mask`` says that it yields a
+    truth value; ``vector`` that it holds for vector types too; ``rule(op, operands)`` gives the dtype computed in
+    and the dtype stored; ``header`` is C text the expression needs (then scalar only).
+    """
+
+    name: str
+    names: tuple[str, ...]
+    c: str | dict[str, str]
+    rule: Callable[[str, Sequence[Any]], tuple[DType, DType]]
+    mask: bool = False
+    vector: bool = True
+    header: str | dict[str, str] = ""
+
+    def text(self, compute: DType) -> str:
+        return _by_kind(self.c, compute)
+
+    def helpers(self, compute: DType) -> str:
+        return _by_kind(self.header, compute)
+
+
+def _by_kind(text: str | dict[str, str], d: DType) -> str:
+    return text if isinstance(text, str) else next(t for kinds, t in text.items() if d.kind in kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    kernel: Kernel
+    gsize: tuple[int, ...]
+    lsize: tuple[int, ...]
+    tail: tuple[int, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: DType
+    compute: DType
+    nbytes: int
+    traffic: int
+
+
+class Elementwise:
+    """Callable that evaluates an Expression on Arrays and Python scalars; ``out`` names the array to write into."""
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+        self._plans = Plans()
+
+    def __call__(self, *operands: Any, out: Array | None = None) -> Array:
+        key: list[Any] = []
+        device = None if out is None else out.storage.device
+        large = False
+        for x in operands:
+            if type(x) is Array:
+                storage = x.storage
+                key += (x.shape, x.strides, x.dtype)
+                if device is None:
+                    device = storage.device
+                elif storage.device is not device:
+                    same_device(self.expression.name, [a for a in operands if type(a) is Array])
+                if storage.nbytes >= INT_BYTES:
+                    large = True
+            elif type(x) in _SCALARS:
+                key.append(type(x))
+            else:
+                return self(*map(self._operand, operands), out=out)
+        if device is None:
+            raise DTypeError(bad(self.expression.name, "only Python scalars", "at least one array",
+                                 "Wrap one with clgrad.tensor()."))
+        key += (device, large)
+        if out is not None:
+            key += (out.shape, out.strides, out.dtype)
+        key = tuple(key)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._plan(operands, device, out))
+        if out is None:
+            out = Array(Storage(device, plan.nbytes), plan.shape, plan.strides, 0, plan.dtype)
+        if plan.nbytes == 0:
+            return out
+        args: list[Any] = [out.storage.buffer, out.offset]
+        for x in operands:
+            if type(x) is Array:
+                args += (x.storage.buffer, x.offset)
+            else:
+                args.append(self._scalar(x, plan.compute))
+        launch(plan.kernel, plan.gsize, plan.lsize, *args, *plan.tail, nbytes=plan.traffic)
+        return out
+
+    def into(self, target: Array, *operands: Any, any_cast: bool = False) -> Array:
+        """Write the result over ``target``, whose shape and dtype stay; operands may overlap it in any way.
+
+        The result's kind must fit the target's (no floats into ints) unless ``any_cast``.
+        """
+        name = self.expression.name
+        operands = tuple(map(self._operand, operands))
+        shape = shapes.broadcast(name, target.shape, *(x.shape for x in operands if type(x) is Array))
+        if shape != target.shape:
+            raise shapes.ShapeError(bad(f"{name}_", f"shape {shape} to store in {target.shape}",
+                                        "a result of the target's shape", "Use the op that returns a new array."))
+        safe = [x.clone() if type(x) is Array and x.storage is target.storage and
+                (x.shape, x.strides, x.offset) != (target.shape, target.strides, target.offset) else x
+                for x in operands]
+        if target.dtype.kind != "f" and not any_cast:
+            _, result = self.expression.rule(name, [x.dtype if type(x) is Array else type(x) for x in safe])
+            if not np.can_cast(result.np, target.dtype.np, "same_kind"):
+                raise DTypeError(bad(f"{name}_", f"a {result.name} result", f"one that {target.dtype.name} can hold",
+                                     "Use the op that returns a new array, or convert first."))
+        if target.size:
+            self(*safe, out=target)
+            target.storage.version += 1
+        return target
+
+    def _operand(self, x: Any) -> Any:
+        if type(x) is Array or type(x) in _SCALARS:
+            return x
+        if isinstance(x, np.generic) and x.dtype.kind in "biuf":
+            return x.item()
+        raise DTypeError(bad(self.expression.name, f"an operand of type {type(x).__module__}.{type(x).__name__}",
+                             "an Array, a Variable or a Python number",
+                             "Host data reaches the device by clgrad.tensor() or clgrad.from_numpy()."))
+
+    def _scalar(self, value: Any, compute: DType) -> Any:
+        """A Python scalar as the kernel's argument; the dtype does not depend on it, so it must fit."""
+        if compute.kind == "f":
+            if compute.itemsize < 8 and not isnan(value) and abs(value) > 3.4028235e38:
+                return float("inf") if value > 0 else float("-inf")
+            return value
+        if compute.kind == "b":
+            return int(bool(value))
+        info = np.iinfo(compute.np)
+        if not info.min <= value <= info.max:
+            raise OverflowError(bad(self.expression.name, f"the Python integer {value}",
+                                    f"{info.min} to {info.max} for {compute.name}", "Convert the array first."))
+        return int(value)
+
+    def _plan(self, operands: Sequence[Any], device: Device, out: Array | None) -> _Plan:
+        e = self.expression
+        compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
+        arrays = [x for x in operands if type(x) is Array]
+        result = result if out is None else out.dtype
+        check_device(device, compute, result)
+        shape = shapes.broadcast(e.name, *(a.shape for a in arrays)) if out is None else out.shape
+        size = prod(shape)
+        varying = [a for a in arrays if a.size != 1 or size == 1]
+        strides = _result_strides(shape, varying) if out is None else out.strides
+        out_bytes = size * result.itemsize
+        index = index_type(out_bytes if out is None else out.storage.nbytes, *(a.storage.nbytes for a in arrays))
+        flat = all(_same_order(shape, strides, a) for a in varying) and (
+            out is None or shapes.dense_order(shape, strides) is not None)
+        values: dict[str, Any] = {
+            "form": form(device), "index": index, "T": compute.compute, "out": result.c, "out_bool": result.kind == "b",
+            "expr": e.text(compute), "names": e.names, "mask": e.mask, "header": e.helpers(compute),
+            "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided"}
+        i = letter(index)
+        signature = "P" + i
+        if size == 0:
+            return _Plan(None, (), (), (), shape, strides, result, compute, 0, 0)
+        if flat:
+            modes = ["k" if type(x) is not Array else "v" if x.size != 1 or size == 1 else "b" for x in operands]
+            tail: tuple[int, ...] = (size,)
+            values |= {"rank": 1, "out_mode": "v"}
+        else:
+            reading = [shapes.expand_strides(a.shape, a.strides, shape) for a in varying]
+            sizes, steps = shapes.collapse(shape, strides, *reading)
+            inner = iter(steps[1:])
+            modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else _mode(next(inner)[-1])
+                     for x in operands]
+            tail, units = _cut(device, sizes, steps)
+            values |= {"rank": len(sizes), "out_mode": _mode(steps[0][-1])}
+            size = units if device.wide_core else size
+        values["ins"] = tuple((x.dtype.c if type(x) is Array else "", m) for x, m in zip(operands, modes))
+        for m in modes:
+            signature += _SCALAR_LETTER.get(compute.compute, "l") if m == "k" else "P" + i
+        signature += i * len(tail)
+        k = kernel(device, "elementwise", "elementwise", signature, e.name, **values)
+        gsize, lsize = _sizes(device, k, prod(shape), size)
+        traffic = out_bytes + sum(a.nbytes for a in varying)
+        return _Plan(k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
+
+
+def _mode(inner_stride: int) -> str:
+    return {1: "v", 0: "z"}.get(inner_stride, "g")
+
+
+def _same_order(shape: tuple[int, ...], strides: tuple[int, ...], a: Array) -> bool:
+    return a.shape == shape and (a.strides == strides or all(
+        n == 1 or s == t for n, s, t in zip(shape, a.strides, strides)))
+
+
+def _result_strides(shape: tuple[int, ...], varying: Sequence[Array]) -> tuple[int, ...]:
+    """The operands' common memory order where they have one without gaps, else row-major."""
+    first = varying[0] if varying else None
+    if first is not None and first.shape == shape and shapes.dense_order(shape, first.strides) is not None and all(
+            _same_order(shape, first.strides, a) for a in varying):
+        return first.strides
+    return shapes.contiguous_strides(shape)
+
+
+def _cut(device: Device, sizes: tuple[int, ...], steps: tuple) -> tuple[tuple[int, ...], int]:
+    """The strided kernel's integers: sizes, strides, and rows cut into segments; and the number of units."""
+    rows, inner = prod(sizes[:-1]), sizes[-1]
+    if device.wide_core:
+        wanted = workers(device, rows * inner, _default(device)["groups_per_unit"], _LEAST_ITEMS)
+        pieces = 1 if rows >= wanted else -(-wanted // rows)
+        segment = min(inner, -(-(-(-inner // pieces)) // 16) * 16)
+        segments = -(-inner // segment)
+        units = rows * segments
+    else:
+        segment, segments, units = inner, 1, rows * inner
+    return (*sizes, *(s for operand in steps for s in operand), segment, segments, units), units
+
+
+def _default(device: Device) -> dict[str, int]:
+    return kernels.template("elementwise").module.DEFAULT[form(device)]
+
+
+def _sizes(device: Device, k: Kernel, items: int, units: int) -> tuple[tuple[int], tuple[int]]:
+    params = _default(device)
+    if device.wide_core:
+        return (min(units, workers(device, items, params["groups_per_unit"], _LEAST_ITEMS)),), (1,)
+    local = min(params["local"], k.max_local)
+    groups = max(1, min(-(-items // local), device.facts.compute_units * params["groups_per_unit"]))
+    return (groups * local,), (local,)
+
+

@@ -1,0 +1,357 @@
+"""Host side of matrix products: which kernels, in which tiles, with what packed first.
+
+Wide-core devices choose among three kernels: ``vector`` where one side is a single row or column, ``dot`` where both
+operands run along k and there are few rows (x @ w.T), ``tile`` for the rest. ``tile`` reads an operand in place where
+its strides allow, else packs it into zero-padded panels first; both cost launches only, never a second code path.
+Small results with a long k split k and add the partial sums in a fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from .. import kernels
+from ..core import dtypes, shapes
+from ..core.dtypes import DType
+from ..core.errors import ShapeError, bad
+from ..ndarray import Array, Storage, empty, full, same_device
+from ..runtime.device import Device, Facts
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import Plans, check_device, form
+
+# The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
+_ACC = {"float": "float", "double": "double", "half": "float", "long": "ulong", "ulong": "ulong"}
+_ITEM = {"float": 4, "uint": 4, "double": 8, "ulong": 8}
+_SAME_BITS = {"float": "float", "double": "double", "int": "uint", "uint": "uint", "long": "ulong", "ulong": "ulong"}
+_TILES = ((4, 4), (8, 2), (8, 1), (2, 4))  # rows x vectors; few, because each is a kernel to build
+_LEAST_WORK = 2**18  # multiply-adds that pay for a work-item
+_PANEL_BYTES = 2**18  # of A's tiles that stay in the nearest large cache while a panel of B is used
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where a batch of matrices lies: offset and element strides. ``row`` runs along M or N, ``k`` along K."""
+
+    offset: int
+    batch: int
+    row: int
+    k: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], C contiguous."""
+
+    M: int
+    N: int
+    K: int
+    batch: int
+    a: Operand
+    b: Operand
+    ctype: str
+
+    @property
+    def acc(self) -> str:
+        return _ACC.get(self.ctype, "uint")
+
+    @property
+    def same_bits(self) -> bool:
+        """Whether kernels can read the stored type as the accumulator."""
+        return _SAME_BITS.get(self.ctype) == self.acc
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch. In ``args`` an int is an index scalar, "A" "B" "C" the operands, ("temp", i) a temporary."""
+
+    function: str
+    variables: dict[str, Any]
+    gsize: int
+    lsize: int
+    args: tuple
+
+
+@dataclass
+class Steps:
+    """The launches of a product in order, and the temporaries they need (in accumulator elements)."""
+
+    problem: Problem
+    common: dict[str, Any]
+    steps: list[Step] = field(default_factory=list)
+    temporaries: list[int] = field(default_factory=list)
+
+    def temporary(self, size: int) -> tuple[str, int]:
+        self.temporaries.append(max(1, size))
+        return "temp", len(self.temporaries) - 1
+
+    def add(self, part: str, gsize: int, lsize: int, args: list, function: str | None = None, **values: Any) -> None:
+        self.steps.append(Step(function or part, {**self.common, "part": part, **values}, gsize, lsize, tuple(args)))
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[str, int] | None = None) -> Steps:
+    """The launches of a problem in one kernel form; ``params`` overrides the choice of tile."""
+    steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index})
+    defaults = kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]]
+    chosen = dict(defaults if params is None else params)
+    if shape == "many":
+        _many(steps, p, chosen, facts)
+    elif p.M == 1 or p.N == 1:
+        _vector(steps, p, chosen, 4 * facts.compute_units)
+    elif params is None and _suits_dot(p):
+        _dot(steps, p, chosen, 4 * facts.compute_units)
+    else:
+        _tile(steps, p, chosen if params is not None else _choose_tile(p, chosen["width"]), 4 * facts.compute_units)
+    return steps
+
+
+def _suits_dot(p: Problem) -> bool:
+    return (p.b.k == 1 and p.b.row != 1 and max(32, 4 * p.M) <= p.K and p.M <= 128
+            and (p.a.k == 1 or p.same_bits))
+
+
+def _choose_tile(p: Problem, width: int) -> dict[str, int]:
+    """The tile of least work, edges counted whole; among equals wide tiles, or narrow ones where B must be packed."""
+    while width > 4 and width // 2 >= p.N:
+        width //= 2
+    packs_b = p.b.row != 1 or not p.same_bits
+
+    def cost(tile: tuple[int, int]) -> tuple[float, int]:
+        rows, vectors = tile
+        step = max(rows * vectors, 6) + 0.5  # multiply-adds a step of k, with a little overhead
+        whole = _ceil(p.M, rows) * _ceil(p.N, vectors * width) * step * (1 if rows <= p.M else 1.3)
+        return whole, vectors if packs_b else -vectors
+
+    rows, vectors = min(_TILES, key=cost)
+    return {"tile_m": rows, "vectors": vectors, "width": width}
+
+
+def _finish(s: Steps, splits: int, M: int, N: int, width: int, lsize: int) -> tuple[Any, str, Callable[[], None]]:
+    """Where the product is written: C itself, or partial sums which one more launch adds up."""
+    if splits == 1:
+        return "C", s.problem.ctype, lambda: None
+    count = s.problem.batch * M * N
+    partial = s.temporary(splits * count)
+    each = 1024 if s.common["form"] == "wide" else 1
+
+    def add_up() -> None:
+        groups = _ceil(_ceil(count, each), lsize)
+        s.add("sum", groups * lsize, lsize, [count, splits, each, partial, "C"], out=s.problem.ctype, width=width)
+
+    return partial, s.problem.acc, add_up
+
+
+def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any, Operand, int]:
+    """Copy an operand to panels [panel][k][lane]; returns the buffer, its strides and the step between panels."""
+    p = s.problem
+    batches = 1 if o.batch == 0 else p.batch
+    panels = _ceil(length, tile)
+    packed = s.temporary(batches * panels * p.K * tile)
+    chunk = max(64, 2048 // tile)
+    chunk = max(1, min(p.K, _ceil(_ceil(p.K, _ceil(p.K, chunk)), 16) * 16))
+    along = "lane" if o.row == 1 else "k" if o.k == 1 else "any"
+    s.add("pack", batches * panels * _ceil(p.K, chunk), 1,
+          [length, p.K, chunk, name, o.offset, o.batch, o.row, o.k, packed],
+          tile=tile, along=along, block=16 if _ITEM[p.acc] == 4 else 8, out=p.acc)
+    return packed, Operand(0, panels * p.K * tile if batches > 1 else 0, 1, tile), p.K * tile
+
+
+def _tile(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
+    tile_m, tile_n = tile["tile_m"], tile["vectors"] * tile["width"]
+    tiles, panels = _ceil(p.M, tile_m), _ceil(p.N, tile_n)
+    a_fits = p.same_bits and tile_m <= p.M
+    b_fits = p.same_bits and p.b.row == 1 and tile_n <= p.N
+    pack_a = not a_fits or (p.N >= 256 and 1 not in (p.a.row, p.a.k))
+    pack_b = not b_fits or (p.M >= 128 and p.K * p.N * _ITEM[p.acc] >= 2**23)
+    splits = 1
+    if p.batch * tiles * panels < wanted and p.K >= 512:
+        splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), p.K // 256))
+    chunk = _ceil(p.K, splits)
+    splits = _ceil(p.K, chunk)
+    far = 2**31 - 1 if s.common["index"] == "int" else 2**62
+    A, a, B, b, last_m, last_n = "A", p.a, "B", p.b, far, far
+    if pack_a and not p.same_bits and a.k == 1 and tile_m <= p.M:  # only its type is in the way: converted row by row
+        A, packed, row = _pack(s, "A", a, p.M, 1)
+        a, pack_a = Operand(0, packed.batch, row, 1), False
+    if pack_a:
+        A, a, a_tile = _pack(s, "A", a, p.M, tile_m)
+    else:
+        a_tile, last_m = tile_m * a.row, p.M - tile_m
+    if pack_b:
+        B, b, b_panel = _pack(s, "B", b, p.N, tile_n)
+    else:
+        b_panel, last_n = tile_n, p.N - tile_n
+    # Tiles a work-item: as many as pay for it and as leave enough work-items, but A's share stays in the cache.
+    group = max(1, _LEAST_WORK // max(1, tile_m * tile_n * chunk), p.batch * splits * panels * tiles // (4 * wanted))
+    group = min(tiles, group, max(1, _PANEL_BYTES // max(1, chunk * tile_m * _ITEM[p.acc])))
+    group = _ceil(tiles, _ceil(tiles, group))
+    out, out_type, add_up = _finish(s, splits, p.M, p.N, tile["width"], 1)
+    s.add("tile", p.batch * splits * _ceil(tiles, group) * panels, 1,
+          [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
+           B, b.offset, b.batch, b_panel, b.k, last_n, out, p.M * p.N, p.batch * p.M * p.N],
+          rows="columns" if a.row == 1 else "strided", out=out_type, **tile)
+    add_up()
+
+
+def _dot(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
+    A, a = "A", p.a
+    if a.k != 1:
+        A, packed, row = _pack(s, "A", a, p.M, 1)
+        a = Operand(0, packed.batch, row, 1)
+    tiles, panels = _ceil(p.M, 4), _ceil(p.N, 4)
+    splits = max(1, min(wanted // (p.batch * tiles * panels), p.K // 512))
+    chunk = _ceil(_ceil(p.K, splits), 32) * 32
+    splits = _ceil(p.K, chunk)
+    group = max(1, min(tiles, p.batch * splits * panels * tiles // (4 * wanted)))
+    group = _ceil(tiles, _ceil(tiles, group))
+    out, out_type, add_up = _finish(s, splits, p.M, p.N, tile["width"], 1)
+    s.add("dot", p.batch * splits * _ceil(tiles, group) * panels, 1,
+          [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a.row, "B", p.b.offset, p.b.batch, p.b.row, out,
+           p.M * p.N, p.batch * p.M * p.N], "dot_tile", width=tile["width"], out=out_type)
+    add_up()
+
+
+def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
+    """One row or column: the matrix W is read once; x is packed unless it is contiguous in the accumulator's type."""
+    x_name, x, w_name, w, L = ("B", p.b, "A", p.a, p.M) if p.N == 1 else ("A", p.a, "B", p.b, p.N)
+    if not p.same_bits or x.k != 1:
+        x_name, packed, _ = _pack(s, x_name, Operand(x.offset, x.batch, 1, x.k), 1, 1)
+        x = Operand(0, packed.batch, 1, 1)
+    along = "out" if w.row == 1 and (L > 1 or w.k != 1) else "k" if w.k == 1 else "any"
+    # Enough work-items, but none with less than a few thousand elements of W to read.
+    most = 4096 // _ITEM[p.acc] if along == "out" else 1024
+    if along == "out":
+        splits = max(1, min(wanted // max(1, p.batch * _ceil(L, most)), _ceil(p.K, 256),
+                            _ceil(p.batch * L * p.K, 16384)))
+    else:
+        splits = max(1, min(wanted // (p.batch * _ceil(L, 4)), p.K // 4096))
+    chunk = _ceil(_ceil(p.K, splits), 32) * 32
+    splits = _ceil(p.K, chunk)
+    rows = most if along == "out" else max(
+        4, min(most, _ceil(_ceil(p.batch * L * splits, 4 * wanted), 4) * 4, L), min(L, 8192 // chunk))
+    rows = min(most, _ceil(_ceil(L, _ceil(L, rows)), 4) * 4)
+    out, out_type, add_up = _finish(s, splits, 1, L, tile["width"], 1)
+    s.add("vector", p.batch * splits * _ceil(L, rows), 1,
+          [L, p.K, chunk, splits, rows, x_name, x.offset, x.batch, w_name, w.offset, w.batch, w.row, w.k, out, L,
+           p.batch * L], along=along, out=out_type, width=tile["width"])
+    add_up()
+
+
+def _many(s: Steps, p: Problem, params: dict[str, int], facts: Facts) -> None:
+    module = kernels.template("matmul").module
+    while not module.valid(params, facts, _ITEM[p.acc]):  # a smaller group until the device takes it
+        key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
+        params = {**params, key: params[key] // 2}
+    items = params["group_m"] * params["group_n"]
+    if p.M == 1 or p.N == 1:
+        L = p.M * p.N
+        x_name, x, w_name, w = ("B", p.b, "A", p.a) if p.N == 1 else ("A", p.a, "B", p.b)
+        part, values = "vector", {"along": "out" if w.row == 1 and L > 1 else "k"}
+        blocks = _ceil(L, 1 if values["along"] == "k" else items)
+        head, tail = [L, p.K], [x_name, x.offset, x.batch, x.k, w_name, w.offset, w.batch, w.row, w.k]
+    else:
+        part = "tile"
+        values = {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k"}
+        blocks = (_ceil(p.M, params["group_m"] * params["block_m"]) * _ceil(p.N, params["group_n"] * params["block_n"]))
+        head = [p.M, p.N, p.K]
+        tail = ["A", p.a.offset, p.a.batch, p.a.row, p.a.k, "B", p.b.offset, p.b.batch, p.b.k, p.b.row]
+    splits = max(1, min(_ceil(4 * facts.compute_units, p.batch * blocks), p.K // 256))
+    chunk = _ceil(p.K, splits)
+    splits = _ceil(p.K, chunk)
+    out, out_type, add_up = _finish(s, splits, p.M, p.N, 1, min(64, items))
+    s.add(part, p.batch * splits * blocks * items, items,
+          [*head, chunk, splits, *tail, out, p.M * p.N, p.batch * p.M * p.N], out=out_type, **params, **values)
+    add_up()
+
+
+@dataclass(frozen=True, eq=False)
+class _Launch:
+    kernel: Kernel
+    gsize: tuple[int]
+    lsize: tuple[int]
+    args: tuple
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    launches: tuple[_Launch, ...]
+    temporaries: tuple[int, ...]  # bytes
+    flops: int
+
+
+_plans = Plans()
+
+
+def matmul(x: Array, y: Array, shape: str | None = None) -> Array:
+    """x @ y of shapes (..., M, K) and (..., K, N), batches broadcast. ``shape`` forces a kernel form."""
+    device = same_device("matmul", (x, y))
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
+        raise ShapeError(bad("matmul", f"shapes {x.shape} and {y.shape}", "(..., M, K) and (..., K, N)",
+                             "The last axis of the first must equal the last but one of the second."))
+    dtype = dtypes.result_type(x.dtype, y.dtype)
+    check_device(device, dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
+    batch = x.shape[:-2] if x.shape[:-2] == y.shape[:-2] else shapes.broadcast("matmul", x.shape[:-2], y.shape[:-2])
+    result = (*batch, x.shape[-2], y.shape[-1])
+    if prod(result) == 0 or x.shape[-1] == 0:
+        return full(result, 0, dtype, device)
+    out = empty(result, dtype, device)
+    key = (x.shape, x.strides, x.offset, y.shape, y.strides, y.offset, dtype, device, shape,
+           max(x.storage.nbytes, y.storage.nbytes, out.nbytes) >= 2**30)
+    found = _plans.get(key)
+    if found is None:
+        problem = _problem(x, y, batch, dtype)
+        if problem is None:  # batches that no single stride can walk: copied side by side
+            return matmul(*(a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y)), shape)
+        found = _plans.put(key, _plan(problem, device, shape or form(device), key[-1]))
+    buffers = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer}
+    held = [Storage(device, n) for n in found.temporaries]
+    for step in found.launches:
+        launch(step.kernel, step.gsize, step.lsize, *[
+            a if type(a) is int else buffers[a] if type(a) is str else held[a[1]].buffer for a in step.args],
+            flops=found.flops)
+    return out
+
+
+def _problem(x: Array, y: Array, batch: tuple[int, ...], dtype: DType) -> Problem | None:
+    """The product as one batch of matrices, or None where the batch axes have no common stride."""
+    M, K, N = x.shape[-2], x.shape[-1], y.shape[-1]
+    if y.ndim == 2 and x.ndim > 2:  # one matrix for the whole batch: its rows are rows of one tall matrix
+        strides = shapes.view_strides(x.shape, x.strides, (prod(x.shape[:-1]), K))
+        if strides is not None:
+            return Problem(prod(x.shape[:-1]), N, K, 1, Operand(x.offset, 0, *_unit(strides, (M * prod(batch), K))),
+                           Operand(y.offset, 0, *_unit(y.strides[::-1], (N, K))), dtype.c)
+    sizes, (_, x_batch, y_batch) = shapes.collapse(
+        batch, shapes.contiguous_strides(batch), shapes.expand_strides(x.shape[:-2], x.strides[:-2], batch),
+        shapes.expand_strides(y.shape[:-2], y.strides[:-2], batch))
+    if len(sizes) > 1:
+        return None
+    return Problem(M, N, K, prod(batch), Operand(x.offset, x_batch[0], *_unit(x.strides[-2:], (M, K))),
+                   Operand(y.offset, y_batch[0], *_unit((y.strides[-1], y.strides[-2]), (N, K))), dtype.c)
+
+
+def _unit(strides: tuple[int, ...], sizes: tuple[int, int]) -> tuple[int, int]:
+    """Strides of (row, k), where an axis of one element may claim any stride: it is read as the next element."""
+    return tuple(1 if n <= 1 else s for s, n in zip(strides, sizes))
+
+
+def _plan(p: Problem, device: Device, shape: str, large: bool) -> _Plan:
+    index = "long" if large else "int"
+    steps = plan_steps(p, device.facts, shape, index)
+    item = _ITEM[p.acc]
+    if index == "int" and max((*steps.temporaries, p.batch * (p.M + 64) * (p.N + 64))) >= 2**29:
+        steps = plan_steps(p, device.facts, shape, "long")
+    launches = []
+    for s in steps.steps:
+        i = "i" if s.variables["index"] == "int" else "l"
+        signature = "".join(i if type(a) is int else "P" for a in s.args)
+        launches.append(_Launch(kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}",
+                                       **s.variables), (s.gsize,), (s.lsize,), s.args))
+    return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), 2 * p.batch * p.M * p.N * p.K)

@@ -1,0 +1,165 @@
+"""Host side of the optimisers' updates: one launch over many parameters, their gradients and flat states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import kernels
+from ..core import dtypes
+from ..core.dtypes import DType
+from ..ndarray import Array, from_host, full
+from ..runtime.device import Device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+
+_MOST_TENSORS = 64  # of one launch: more would cost more in arguments than a second launch does
+_LEAST_ITEMS = 4096
+_PAD = 16  # states start on a vector of their own
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """How an optimiser changes one element: C statements over ``p``, ``g``, its states and its scalars.
+
+    ``states`` and ``lines`` are (condition, text) pairs. A condition names options, a leading minus meaning "without":
+    ``"momentum -nesterov"``; the empty one always holds. Options select code; ``scalars`` are kernel arguments, so
+    that their values never build a kernel.
+    """
+
+    name: str
+    scalars: tuple[str, ...]
+    states: tuple[tuple[str, str], ...]
+    lines: tuple[tuple[str, str], ...]
+
+    def states_of(self, options: frozenset[str]) -> tuple[str, ...]:
+        """Names of the states kept under these options."""
+        return _chosen(self.states, options)
+
+    def text(self, options: frozenset[str]) -> tuple[str, ...]:
+        """The statements under these options."""
+        return _chosen(self.lines, options)
+
+
+def _chosen(pairs: Sequence[tuple[str, str]], options: frozenset[str]) -> tuple[str, ...]:
+    def holds(condition: str) -> bool:
+        return all(w[1:] not in options if w[0] == "-" else w in options for w in condition.split())
+
+    return tuple(text for condition, text in pairs if holds(condition))
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """What parameters of ``dtype`` are updated in, and their states kept in: float32 for float16."""
+    return dtypes.float32 if dtype is dtypes.float16 else dtype
+
+
+@dataclass(frozen=True, eq=False)
+class _Launch:
+    kernel: Kernel
+    gsize: tuple[int, ...]
+    lsize: tuple[int, ...]
+    members: tuple[int, ...]  # position of each pointer pair's tensor, the last one repeated to fill the signature
+    table: Array
+    units: int
+    nbytes: int
+
+
+@dataclass(eq=False)
+class Block:
+    """Parameters of one device and dtype whose states lie in common flat buffers.
+
+    ``places`` are where each one's states begin, in elements; ``flats`` holds one buffer a state, in the dtype that
+    is computed in (float for float16 parameters).
+    """
+
+    device: Device
+    dtype: DType
+    sizes: tuple[int, ...]
+    states: tuple[str, ...]
+    places: tuple[int, ...] = ()
+    flats: dict[str, Array] = field(default_factory=dict)
+    plans: Plans = field(default_factory=Plans)
+
+    def __post_init__(self) -> None:
+        check_device(self.device, self.dtype)
+        padded = [-(-n // _PAD) * _PAD for n in self.sizes]
+        self.places = tuple(sum(padded[:j]) for j in range(len(padded)))
+        self.flats = {s: full((sum(padded),), 0, self.compute, self.device) for s in self.states}
+
+    @property
+    def compute(self) -> DType:
+        return compute_dtype(self.dtype)
+
+    def state(self, name: str, member: int, shape: tuple[int, ...]) -> Array:
+        """The part of a state that belongs to a parameter, as a view of its shape."""
+        flat = self.flats[name]
+        return flat[self.places[member]:self.places[member] + self.sizes[member]].reshape(shape)
+
+    def update(self, record: Update, options: frozenset[str], members: tuple[int, ...], params: Sequence[Array],
+               grads: Sequence[Array], scalars: Sequence[float]) -> None:
+        """Update contiguous ``params`` and the states of ``members`` (their positions in the block) in place.
+
+        One launch for as many tensors as the device takes as arguments. ``grads`` are contiguous and of the
+        parameters' dtype; ``scalars`` follow the record's names.
+        """
+        offsets = tuple((p.offset, g.offset) for p, g in zip(params, grads))
+        large = max((a.storage.nbytes for a in (*params, *grads)), default=0)
+        key = (record.name, options, members, offsets, large)
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self.plans.put(key, self._plan(record, options, members, offsets, large))
+        flats = [self.flats[s].storage.buffer for s in record.states_of(options)]
+        for step in plan:
+            pointers = [b for m in step.members for b in (params[m].storage.buffer, grads[m].storage.buffer)]
+            launch(step.kernel, step.gsize, step.lsize, *pointers, *flats, step.table.storage.buffer, step.units,
+                   *scalars, nbytes=step.nbytes)
+        for a in (*params, *self.flats.values()):
+            a.storage.version += 1
+
+    def _plan(self, record: Update, options: frozenset[str], members: tuple[int, ...],
+              offsets: tuple[tuple[int, int], ...], large: int) -> tuple[_Launch, ...]:
+        index = index_type(large, *(f.nbytes for f in self.flats.values()))
+        limit = most_tensors(self.device, len(record.states_of(options)), len(record.scalars))
+        filled = [m for m, member in enumerate(members) if self.sizes[member]]
+        return tuple(self._launch(record, options, members, offsets, index, filled[at:at + limit], limit)
+                     for at in range(0, len(filled), limit))
+
+    def _launch(self, record: Update, options: frozenset[str], members: tuple[int, ...],
+                offsets: tuple[tuple[int, int], ...], index: str, part: list[int], limit: int) -> _Launch:
+        sizes = [self.sizes[members[m]] for m in part]
+        states = record.states_of(options)
+        # Few signatures, so few builds: beyond eight tensors, the count is rounded up and the last one repeated.
+        count = len(part) if len(part) <= 8 else min(limit, -(-len(part) // 8) * 8)
+        i, real = letter(index), "d" if self.compute is dtypes.float64 else "f"
+        signature = "P" * (2 * count + len(states) + 1) + i + real * len(record.scalars)
+        k = kernel(self.device, "optimize", "optimize", signature, record.name, form=form(self.device), index=index,
+                   ctype=self.dtype.c, T=self.compute.c, tensors=count, states=states, scalars=record.scalars,
+                   lines=record.text(options))
+        chunk, gsize, lsize = self._sizes(k, sum(sizes))
+        rows = [(j, offsets[m][0] + at, offsets[m][1] + at, self.places[members[m]] + at, min(chunk, n - at))
+                for j, (m, n) in enumerate(zip(part, sizes)) for at in range(0, n, chunk)]
+        if not self.device.wide_core:
+            gsize = (min(gsize[0], len(rows) * lsize[0]),)
+        table = from_host(np.array(rows, np.int32 if index == "int" else np.int64), None, self.device)
+        traffic = sum(sizes) * (3 * self.dtype.itemsize + 2 * len(states) * self.compute.itemsize)
+        return _Launch(k, gsize, lsize, (*part, *part[-1:] * (count - len(part))), table, len(rows), traffic)
+
+    def _sizes(self, k: Kernel, items: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Elements of a unit, global and local size."""
+        params = kernels.template("optimize").module.DEFAULT[form(self.device)]
+        if self.device.wide_core:
+            count = workers(self.device, items, params["groups_per_unit"], _LEAST_ITEMS)
+            return max(1024, -(-items // count // 2 // _PAD) * _PAD), (count,), (1,)
+        local = min(params["local"], k.max_local)
+        gsize, lsize = blocks(self.device, items, local, params["groups_per_unit"])
+        return max(1, min(16, items // gsize[0])) * local, gsize, lsize
+
+
+def most_tensors(device: Device, states: int, scalars: int) -> int:
+    """Parameters that one launch takes: a pointer each and one for the gradient must fit the device's limit on
+    argument bytes beside states, table and scalars."""
+    taken = 8 * (states + 2 + scalars)
+    return max(1, min(_MOST_TENSORS, (device.facts.max_parameter_size - taken) // 16))

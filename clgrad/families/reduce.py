@@ -1,0 +1,271 @@
+"""Host side of reductions over any set of axes, in one or two deterministic launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .. import kernels
+from ..core import dtypes, shapes
+from ..core.dtypes import DType
+from ..core.errors import ShapeError, bad
+from ..ndarray import Array, empty
+from ..runtime.device import Device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+
+_LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
+_SERIAL = 32  # reduced lengths up to this are walked by one work-item on many-core devices
+
+_LOWEST = {"char": "CHAR_MIN", "short": "SHRT_MIN", "int": "INT_MIN", "long": "LONG_MIN", "uchar": "0", "ushort": "0",
+           "uint": "0", "ulong": "0", "float": "-INFINITY", "double": "-INFINITY"}
+_HIGHEST = {"char": "CHAR_MAX", "short": "SHRT_MAX", "int": "INT_MAX", "long": "LONG_MAX", "uchar": "UCHAR_MAX",
+            "ushort": "USHRT_MAX", "uint": "UINT_MAX", "ulong": "ULONG_MAX", "float": "INFINITY", "double": "INFINITY"}
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """What a reducing record says to its kernel.
+
+    ``combine`` is a C expression over a and b, ``map`` over x, ``final`` over a and count (scalar). ``identity`` is C,
+    or "lowest"/"highest" of the type. ``rule(dtype)`` gives the dtype accumulated in and the dtype stored.
+    ``empty`` says whether no elements at all have a result.
+    """
+
+    name: str
+    combine: str | dict[str, str]
+    identity: str
+    rule: Callable[[DType], tuple[DType, DType]]
+    map: str = "x"
+    final: str = "a"
+    empty: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """The kept and the reduced dimensions, collapsed, outermost first, and which of them is innermost in memory."""
+
+    kept: tuple[tuple[int, int], ...]
+    reduced: tuple[tuple[int, int], ...]
+    outputs: int
+    length: int
+    columns: bool
+
+    @property
+    def integers(self) -> tuple[int, ...]:
+        """Sizes and strides as the kernels take them; columns keep the innermost kept dimension for themselves."""
+        kept = self.kept[:-1] if self.columns else self.kept
+        return tuple(v for pair in (*kept, *self.reduced) for v in pair)
+
+
+def walk_of(x: Array, axes: tuple[int, ...]) -> Walk:
+    """How to walk ``x`` when ``axes`` are reduced."""
+    kept_axes = [a for a in range(x.ndim) if a not in axes]
+    kept_shape = tuple(x.shape[a] for a in kept_axes)
+    sizes, steps = shapes.collapse(kept_shape, shapes.contiguous_strides(kept_shape),
+                                   tuple(x.strides[a] for a in kept_axes))
+    kept = tuple(zip(sizes, steps[1]))
+    sizes, steps = shapes.collapse(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
+    reduced = tuple(zip(sizes, steps[0]))
+    columns = kept[-1][1] == 1 and kept[-1][0] > 1 and reduced[-1][1] != 1
+    return Walk(kept, reduced, prod(kept_shape), prod(x.shape[a] for a in axes), columns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    kernel: Kernel
+    gsize: tuple[int, ...]
+    lsize: tuple[int, ...]
+    tail: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    stages: tuple[_Stage, ...]
+    partial: tuple[int, DType] | None
+    shape: tuple[int, ...]
+    dtype: DType
+    nbytes: int
+
+
+class Reduce:
+    """Callable that reduces an Array over ``dim`` (None: all axes, an int, or several)."""
+
+    def __init__(self, reduction: Reduction) -> None:
+        self.reduction = reduction
+        self._plans = Plans()
+
+    def __call__(self, x: Array, dim: Any = None, keepdim: bool = False, *, accumulate: DType | None = None) -> Array:
+        key = (x.shape, x.strides, x.dtype, x.storage.device, tuple(dim) if type(dim) is list else dim, keepdim,
+               accumulate)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._plan(x, dim, keepdim, accumulate))
+        out = empty(plan.shape, plan.dtype, x.storage.device)
+        if out.size == 0:
+            return out
+        source, offset = x.storage.buffer, x.offset
+        if plan.partial is not None:
+            partial = empty((plan.partial[0],), plan.partial[1], x.storage.device)
+            first = plan.stages[0]
+            launch(first.kernel, first.gsize, first.lsize, partial.storage.buffer, source, offset, *first.tail,
+                   nbytes=plan.nbytes)
+            source, offset = partial.storage.buffer, 0
+        final = plan.stages[-1]
+        launch(final.kernel, final.gsize, final.lsize, out.storage.buffer, source, offset, *final.tail,
+               nbytes=plan.nbytes)
+        return out
+
+    def _plan(self, x: Array, dim: Any, keepdim: bool, accumulate: DType | None) -> _Plan:
+        r = self.reduction
+        axes = shapes.axis_tuple(r.name, dim, x.ndim)
+        compute, result = r.rule(x.dtype)
+        if accumulate is not None:
+            compute = result = accumulate
+        check_device(x.device, compute, result)
+        walk = walk_of(x, axes)
+        shape = shapes.reduced(x.shape, axes, keepdim)
+        if walk.length == 0 and not r.empty and walk.outputs:
+            raise ShapeError(bad(r.name, f"shape {x.shape} reduced over dim={dim}", "at least one element to reduce",
+                                 "There is no such value of nothing: test .numel() first."))
+        if walk.outputs == 0:
+            return _Plan((), None, shape, result, 0)
+        index = index_type(x.storage.nbytes, walk.outputs * 8)
+        pieces = _pieces(x.device, walk)
+        args = (r, x.device, index, compute)
+        if pieces == 1:
+            return _Plan((_stage(*args, x.dtype.c, result, walk, 1, walk.length, True),), None, shape, result, x.nbytes)
+        # The partial results are an array of their own: pieces down, outputs across.
+        second = Walk(((walk.outputs, 1),), ((pieces, walk.outputs),), walk.outputs, pieces, walk.outputs > 1)
+        partial = compute if compute.name != "float16" else dtypes.float32
+        stages = (_stage(*args, x.dtype.c, partial, walk, pieces, walk.length, False),
+                  _stage(*args, partial.c, result, second, 1, walk.length, True, mapped=True))
+        return _Plan(stages, (pieces * walk.outputs, partial), shape, result, x.nbytes)
+
+
+def _pieces(device: Device, walk: Walk) -> int:
+    """Into how many parts the reduced positions are cut, so that every core has work."""
+    if device.wide_core:
+        wanted = workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)
+        units = -(-walk.outputs // 64) if walk.columns else walk.outputs
+    else:
+        wanted = device.facts.compute_units * 4
+        units = walk.outputs
+    pieces = max(1, min(-(-wanted // units), walk.length // 1024))
+    piece = -(-walk.length // pieces) if pieces else walk.length
+    return -(-walk.length // piece) if piece else 1
+
+
+def _text(value: str | dict[str, str], d: DType) -> str:
+    return value if isinstance(value, str) else next(c for kinds, c in value.items() if d.kind in kinds)
+
+
+def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str, result: DType, walk: Walk,
+           pieces: int, count: int, last: bool, mapped: bool = False) -> _Stage:
+    T = compute.compute
+    params = kernels.template("reduce").module.DEFAULT[form(device)]
+    layout = "columns" if walk.columns else "rows"
+    if not device.wide_core:
+        layout = "serial" if walk.columns or walk.length <= _SERIAL else "group"
+        walk = Walk(walk.kept, walk.reduced, walk.outputs, walk.length, False)
+    piece = max(1, -(-walk.length // pieces))
+    columns = walk.kept[-1][0]
+    tail = (*walk.integers, walk.length, pieces, piece, walk.outputs, columns)
+    units = pieces * walk.outputs
+    if layout == "columns":
+        block = 4 * (8 if compute.itemsize == 8 else 16)
+        units = pieces * (walk.outputs // columns) * -(-columns // block)
+    local = params["local"]
+    i = letter(index)
+    signature = "PP" + i * (len(tail) + 2) + "l"
+
+    def build(size: int) -> Kernel:
+        return kernel(device, "reduce", "reduce", signature, r.name, form=form(device), layout=layout, index=index,
+                      ctype=ctype, T=T, out=result.c, out_bool=result.kind == "b" and last,
+                      combine=_text(r.combine, compute), map="x" if mapped else r.map, final=r.final,
+                      identity={"lowest": _LOWEST[T], "highest": _HIGHEST[T]}.get(r.identity, r.identity), last=last,
+                      kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
+                      unit=walk.reduced[-1][1] == 1, local=size)
+
+    k = build(local)
+    while k.max_local < local:  # the kernel's own limit may be below the device's
+        local //= 2
+        k = build(local)
+    if device.wide_core:
+        gsize, lsize = (min(units, workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)),), (1,)
+    elif layout == "group":
+        gsize, lsize = (min(units, device.facts.compute_units * params["groups_per_unit"] * 4) * local,), (local,)
+    else:
+        gsize, lsize = blocks(device, units, local, params["groups_per_unit"])
+    return _Stage(k, gsize, lsize, (*tail, units, count))
+
+
+class ArgReduce:
+    """Callable that gives the first position of the largest (">") or smallest ("<") element, as int64."""
+
+    def __init__(self, name: str, better: str) -> None:
+        self.name = name
+        self.better = better
+        self._plans = Plans()
+
+    def __call__(self, x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        device = x.storage.device
+        key = (x.shape, x.strides, x.dtype, device, dim, keepdim)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._plan(x, dim, keepdim))
+        out = empty(plan.shape, dtypes.int64, device)
+        if out.size == 0:
+            return out
+        source, offset, known = x.storage.buffer, x.offset, None
+        if plan.partial is not None:
+            size, compute = plan.partial
+            at, best = empty((size,), dtypes.int64, device), empty((size,), compute, device)
+            s = plan.stages[0]
+            launch(s.kernel, s.gsize, s.lsize, at.storage.buffer, best.storage.buffer, source, offset, None, *s.tail)
+            source, offset, known = best.storage.buffer, 0, at.storage.buffer
+        s = plan.stages[-1]
+        launch(s.kernel, s.gsize, s.lsize, out.storage.buffer, None, source, offset, known, *s.tail, nbytes=plan.nbytes)
+        return out
+
+    def _plan(self, x: Array, dim: int | None, keepdim: bool) -> _Plan:
+        axes = shapes.axis_tuple(self.name, dim, x.ndim)
+        shape = shapes.reduced(x.shape, axes, keepdim)
+        kept = tuple((x.shape[a], x.strides[a]) for a in range(x.ndim) if a not in axes) or ((1, 0),)
+        reduced = tuple((x.shape[a], x.strides[a]) for a in axes) or ((1, 0),)
+        outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
+        if length == 0 and outputs:
+            raise ShapeError(bad(self.name, f"shape {x.shape} over dim={dim}", "at least one element to choose from",
+                                 "Test .numel() first."))
+        if outputs == 0:
+            return _Plan((), None, shape, dtypes.int64, 0)
+        index = index_type(x.storage.nbytes, outputs * 8)
+        wanted = x.device.facts.compute_units * (4 if x.device.wide_core else 256)
+        pieces = max(1, min(-(-wanted // outputs), length // 1024))
+        pieces = -(-length // -(-length // pieces))
+        compute = dtypes.float32 if x.dtype is dtypes.float16 else x.dtype
+        first = self._stage(x.device, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
+        if pieces == 1:
+            return _Plan((first,), None, shape, dtypes.int64, x.nbytes)
+        second = self._stage(x.device, index, compute, compute.c, ((outputs, 1),), ((pieces, outputs),), 1, True, True)
+        return _Plan((first, second), (pieces * outputs, compute), shape, dtypes.int64, x.nbytes)
+
+    def _stage(self, device: Device, index: str, compute: DType, ctype: str, kept: tuple, reduced: tuple, pieces: int,
+               last: bool, paired: bool) -> _Stage:
+        outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
+        integers = tuple(v for pair in (*kept, *reduced) for v in pair)
+        units = outputs * pieces
+        tail = (*integers, length, pieces, -(-length // pieces), outputs, units)
+        i = letter(index)
+        k = kernel(device, "arg_reduce", "arg_reduce", "PPP" + i + "P" + i * len(tail), self.name, index=index,
+                   ctype=ctype, T=compute.compute, better=self.better, kept=len(kept), reduced=len(reduced),
+                   paired=paired, last=last)
+        if device.wide_core:
+            gsize, lsize = (min(units, workers(device, units * length, 4, _LEAST_ITEMS)),), (1,)
+        else:
+            local = min(kernels.template("arg_reduce").module.DEFAULT["many"]["local"], k.max_local)
+            gsize, lsize = blocks(device, units, local, 16)
+        return _Stage(k, gsize, lsize, tail)

@@ -1,0 +1,86 @@
+"""Host side of the softmax family: rows normalised by their exponentials, and the backward passes, one launch each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .. import kernels
+from ..core import shapes
+from ..core.dtypes import check_kind
+from ..core.errors import ShapeError, bad
+from ..ndarray import Array, empty, same_device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import Plans, blocks, form, index_type, letter, workers
+
+_SERIAL = 32
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    kernel: Kernel
+    gsize: tuple[int, ...]
+    lsize: tuple[int, ...]
+    tail: tuple[int, int, int]
+    shape: tuple[int, ...]
+
+
+class Softmax:
+    """Callable for one kind of the kernel: ``kind(x, dim)``, or for a backward ``kind(dy, y, dim)``."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._plans = Plans()
+
+    def __call__(self, x: Array, *rest: Any) -> Array:
+        *others, dim = rest
+        check_kind(self.kind, "f", x.dtype)
+        if others:
+            same_device(self.kind, (x, *others))
+            if others[0].shape != x.shape or others[0].dtype is not x.dtype:
+                raise ShapeError(bad(self.kind, f"{x.shape} {x.dtype} and {others[0].shape} {others[0].dtype}",
+                                     "arrays of one shape and dtype", "Broadcast and convert them first."))
+        x = x.contiguous()
+        y = others[0].contiguous() if others else x
+        key = (x.shape, x.dtype, x.storage.device, dim, x.storage.nbytes, y.storage.nbytes)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._plan(x, y, dim))
+        out = empty(plan.shape, x.dtype, x.storage.device)
+        if x.size and out.size:
+            launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset,
+                   y.storage.buffer, y.offset, *plan.tail, nbytes=3 * x.nbytes)
+        return out
+
+    def _plan(self, x: Array, y: Array, dim: Any) -> _Plan:
+        axis = shapes.axis_index(self.kind, dim, x.ndim)
+        shape = x.shape or (1,)
+        K, inner = shape[axis], prod(shape[axis + 1:])
+        rows = prod(shape[:axis]) * inner
+        result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind == "logsumexp" else x.shape
+        if x.size == 0:
+            return _Plan(None, (), (), (K, inner, 0), result)
+        device, wide = x.device, x.device.wide_core
+        width = 8 if x.dtype.itemsize == 8 else 16
+        units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // width)
+        layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
+        index = index_type(x.storage.nbytes, y.storage.nbytes)
+        local = kernels.template("softmax").module.DEFAULT[form(device)]["local"]
+        k = self._build(x, index, layout, local)
+        while k.max_local < local:
+            local //= 2
+            k = self._build(x, index, layout, local)
+        if wide:
+            gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
+        elif layout == "group":
+            gsize, lsize = (min(units, device.facts.compute_units * 32) * local,), (local,)
+        else:
+            gsize, lsize = blocks(device, units, local, 16)
+        return _Plan(k, gsize, lsize, (K, inner, units), result)
+
+    def _build(self, x: Array, index: str, layout: str, local: int) -> Kernel:
+        i = letter(index)
+        return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}", self.kind, kind=self.kind, layout=layout,
+                      form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, local=local)

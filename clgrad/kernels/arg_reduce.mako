@@ -1,0 +1,63 @@
+## out[o] = the first r at which a[kept(o) + reduced(r)] is best: largest or smallest, and NaN above both, as NumPy.
+##
+## Positions r = 0..R-1 count the reduced dimensions row-major. They are cut into `pieces`; the second launch chooses
+## among the pieces' winners (`paired`: values and their positions), the lower position at a tie.
+<%!
+    PARAMS = {"local": (32, 64, 128)}
+    DEFAULT = {"wide": {"local": 1}, "many": {"local": 64}}
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    signature = "".join(f"index_t d{r}, index_t s{r}, " for r in range(kept)) + \
+        "".join(f"index_t e{r}, index_t t{r}, " for r in range(reduced))
+%>
+${prelude.extensions(T, ctype)}
+typedef ${index} index_t;
+
+// Whether x at position i wins over y at position j; a negative position stands for "none yet".
+static inline int wins(${T} x, long i, ${T} y, long j)
+{
+    if (i < 0) return 0;
+    if (j < 0) return 1;
+    const int x_nan = x != x, y_nan = y != y;
+    if (x_nan || y_nan) return x_nan && (!y_nan || i < j);
+    return x ${better} y || (x == y && i < j);
+}
+
+kernel void ${function}(global long *positions, global ${T} *values, const global ${ctype} *a, index_t a_offset,
+                        const global long *known, ${signature}index_t R, index_t pieces, index_t piece,
+                        index_t outputs, index_t units)
+{
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t p = u / outputs;
+        index_t o = u - p * outputs;
+        const index_t r1 = min((p + 1) * piece, R);
+        index_t base = a_offset;
+        % for r in reversed(range(kept)):
+        base += (${f"o % d{r}" if r else "o"}) * s${r};
+        ${f"o /= d{r};" if r else ""}
+        % endfor
+        ${T} best = 0;
+        long at = -1;
+        for (index_t r = p * piece; r < r1; ++r) {
+            index_t q = r, i = base;
+            % for r in reversed(range(reduced)):
+            i += (${f"q % e{r}" if r else "q"}) * t${r};
+            ${f"q /= e{r};" if r else ""}
+            % endfor
+            const ${T} x = ${prelude.load(ctype, T, "a", "i")};
+            const long position = ${"known[i]" if paired else "r"};
+            if (wins(x, position, best, at)) {
+                best = x;
+                at = position;
+            }
+        }
+        positions[u] = at;
+        % if not last:
+        values[u] = best;
+        % endif
+    }
+}

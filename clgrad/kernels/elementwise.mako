@@ -1,0 +1,201 @@
+## out[i] = f(a[i], b[i], ...) for every element i; the expression comes from the op's record.
+##
+## flat:     all arrays have one memory order without gaps, so i counts memory positions.
+## strided:  the collapsed dimensions are walked row by row; the innermost one is the row, cut into segments so that
+##           a few long rows still occupy every core.
+## Operand modes: v unit stride along the row (or flat), z one element a row, g any stride, b one element in all,
+## k a scalar argument.
+<%!
+    PARAMS = {"groups_per_unit": (1, 2, 4, 8), "local": (64, 128, 256)}
+    DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1}, "many": {"groups_per_unit": 16, "local": 256}}
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+%>
+<%namespace name="p" file="prelude.mako"/>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    W = prelude.vector_width(T) if vector else 1
+    if form == "many":
+        W = 1
+    n_in = len(ins)
+    widths = sorted({1, W}, reverse=True)
+    modes = [mode for _, mode in ins]
+    row_width = W if "g" not in modes and out_mode == "v" else 1
+    scalar_type = "long" if T in ("char", "short", "int", "long", "uchar", "ushort", "uint") else T
+%>
+${prelude.extensions(T, out, *[c for c, _ in ins])}
+typedef ${index} index_t;
+% for w in widths:
+
+#define T ${prelude.vec(T, w)}
+#define MASK ${prelude.vec(prelude.mask_type(T), w)}
+#define K(v) ((T)(${'v' if T == 'double' else 'v##f'}))
+#define ZERO ((T)(0))
+#define ONE ((T)(1))
+% if w == 1:
+${header}
+% endif
+static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int' if mask else 'T'} apply${w}(${', '.join(f'T {n}' for n in names) or 'void'})
+{
+    return ${expr};
+}
+#undef T
+#undef MASK
+#undef K
+#undef ZERO
+#undef ONE
+% endfor
+<%
+    # A mask is -1 or 0 in each lane of a vector, 1 or 0 in a scalar; bools in memory are 1 or 0.
+    def stored(value, w):
+        if mask:
+            kind = prelude.mask_type(T)
+            if w == 1:
+                return prelude.store(out, "int", "out", "o", f"({value}) != 0")
+            return prelude.store(out, kind, "out", "o", f"-({value})", w)
+        if out_bool:
+            kind = prelude.mask_type(T)
+            zero = f"({prelude.vec(T, w)})(0)"
+            if w == 1:
+                return prelude.store(out, "int", "out", "o", f"({value}) != 0")
+            return prelude.store(out, kind, "out", "o", f"-(({value}) != {zero})", w)
+        return prelude.store(out, T, "out", "o", value, w)
+
+    def read(j, w, step=""):
+        """Operand j at the current position."""
+        ctype, mode = ins[j]
+        if mode == "k":
+            return f"({prelude.vec(T, w)})(k{j})" if w > 1 else f"({T})k{j}"
+        if mode in "bz":
+            return f"({prelude.vec(T, w)})(c{j})" if w > 1 else f"c{j}"
+        return prelude.load(ctype, T, f"a{j}", f"i{j}", w)
+
+    def evaluate(w):
+        return f"apply{w}({', '.join(read(j, w) for j in range(n_in))})"
+
+    buffers = ", ".join(
+        f"{scalar_type} k{j}" if m == "k" else f"const global {c} *a{j}, index_t a{j}_offset"
+        for j, (c, m) in enumerate(ins))
+    buffers = (buffers + ", ") if buffers else ""
+%>
+
+kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
+% if layout == "flat":
+                        index_t n)
+{
+% for j, (c, m) in enumerate(ins):
+    % if m == "b":
+    const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"a{j}_offset")};
+    % endif
+% endfor
+% if form == "wide":
+    // Each work-item takes one stretch of memory, a multiple of the vector width long.
+    const index_t share = ((n + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0) + ${W - 1}) / ${W} * ${W};
+    index_t i = (index_t)get_global_id(0) * share;
+    const index_t end = min(i + share, n);
+    % if W > 1:
+    for (; i + ${W} <= end; i += ${W}) {
+        const index_t o = out_offset + i;
+        % for j, (c, m) in enumerate(ins):
+            % if m == "v":
+        const index_t i${j} = a${j}_offset + i;
+            % endif
+        % endfor
+        ${stored(evaluate(W), W)}
+    }
+    % endif
+    for (; i < end; ++i) {
+% else:
+    for (index_t i = get_global_id(0); i < n; i += get_global_size(0)) {
+% endif
+        const index_t o = out_offset + i;
+        % for j, (c, m) in enumerate(ins):
+            % if m == "v":
+        const index_t i${j} = a${j}_offset + i;
+            % endif
+        % endfor
+        ${stored(evaluate(1), 1)}
+    }
+}
+% else:
+<%
+    strided = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kb"]
+    outer = rank - 1
+    sizes = "".join(f"index_t d{r}, " for r in range(rank))
+    steps = ", ".join(f"index_t {v}_s{r}" for v, _ in strided for r in range(rank))
+%>
+                        ${sizes}${steps}, index_t segment, index_t segments, index_t units)
+{
+% for j, (c, m) in enumerate(ins):
+    % if m == "b":
+    const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"a{j}_offset")};
+    % endif
+% endfor
+% if form == "wide":
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = (index_t)get_global_id(0) * share;
+    const index_t last = min(first + share, units);
+    for (index_t u = first; u < last; ++u) {
+        index_t row = u / segments;
+        const index_t j0 = (u - row * segments) * segment;
+        index_t count = min(segment, d${rank - 1} - j0);
+        % for v, base in strided:
+        index_t ${v} = ${base}_offset + j0 * ${v}_s${rank - 1};
+        % endfor
+        % for r in reversed(range(outer)):
+        {
+            const index_t at = ${f"row % d{r}" if r else "row"};
+            % for v, _ in strided:
+            ${v} += at * ${v}_s${r};
+            % endfor
+            ${f"row /= d{r};" if r else ""}
+        }
+        % endfor
+    % for j, (c, m) in enumerate(ins):
+        % if m == "z":
+        const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
+        % endif
+    % endfor
+        % if row_width > 1:
+        for (; count >= ${row_width}; count -= ${row_width}) {
+            ${stored(evaluate(row_width), row_width)}
+            % for v, _ in strided:
+            ${v} += ${row_width} * ${v}_s${rank - 1};
+            % endfor
+        }
+        % endif
+        for (; count > 0; --count) {
+            ${stored(evaluate(1), 1)}
+            % for v, _ in strided:
+            ${v} += ${v}_s${rank - 1};
+            % endfor
+        }
+    }
+}
+% else:
+    // One element a work-item: neighbours in a group touch neighbours in memory.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        index_t row = u;
+        % for v, base in strided:
+        index_t ${v} = ${base}_offset;
+        % endfor
+        % for r in reversed(range(rank)):
+        {
+            const index_t at = ${f"row % d{r}" if r else "row"};
+            % for v, _ in strided:
+            ${v} += at * ${v}_s${r};
+            % endfor
+            ${f"row /= d{r};" if r else ""}
+        }
+        % endfor
+        % for j, (c, m) in enumerate(ins):
+            % if m == "z":
+        const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
+            % endif
+        % endfor
+        ${stored(evaluate(1), 1)}
+    }
+}
+% endif
+% endif

@@ -1,0 +1,152 @@
+## Reading and adding at positions that an index array names.
+##
+##   take:       out[o, j, i] = x[o, index[j], i]
+##   take_add:   out[o, r, i] = sum of g[o, j, i] over the j with index[j] == r         (gathered, so deterministic)
+##   along:      out[..., j, ...] = x[..., index[..., j, ...], ...]
+##   along_add:  out[..., index[..., j, ...], ...] += src[..., j, ...]                  (one line after the other)
+##   one_hot:    out[i, c] = (index[i] == c)
+##
+## A negative index counts from the end. One that is out of range touches no memory: it is written to `fault`, which the
+## host reads at its next synchronisation, and the element becomes zero.
+<%!
+    PARAMS = {"local": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    add = prelude.store(ctype, T, "out", "at", f"{prelude.load(ctype, T, 'out', 'at')} + {prelude.load(ctype, T, 'x', 'from')}")
+%>
+${prelude.extensions(ctype, T)}
+typedef ${index} index_t;
+
+static inline index_t checked(${itype} i, index_t size, index_t axis, global long *fault)
+{
+    const long position = ${"(long)i" if itype.startswith("u") else "i < 0 ? (long)i + size : (long)i"};
+    if (position >= 0 && position < size) return (index_t)position;
+    fault[1] = (long)i;
+    fault[2] = axis;
+    fault[3] = size;
+    fault[0] = 1;
+    return -1;
+}
+
+% if kind == "take":
+kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
+                        index_t at_offset, global long *fault, index_t rows, index_t length, index_t inner,
+                        index_t axis, index_t units)
+{
+    // A unit is one row of `inner` neighbouring elements (or one element of it, for many cores).
+% if form == "wide":
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t o = u / length;
+        const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
+        const index_t from = x_offset + (o * rows + row) * inner;
+        if (row < 0)
+            for (index_t i = 0; i < inner; ++i) ${prelude.store(ctype, T, "out", "u * inner + i", "0")}
+        else
+            for (index_t i = 0; i < inner; ++i)
+                ${prelude.store(ctype, T, "out", "u * inner + i", prelude.load(ctype, T, "x", "from + i"))}
+    }
+% else:
+    for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
+        const index_t u = e / inner;
+        const index_t o = u / length;
+        const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
+        const index_t from = x_offset + (o * rows + row) * inner + e - u * inner;
+        if (row < 0) ${prelude.store(ctype, T, "out", "e", "0")}
+        else ${prelude.store(ctype, T, "out", "e", prelude.load(ctype, T, "x", "from"))}
+    }
+% endif
+}
+% elif kind == "take_add":
+kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
+                        index_t at_offset, global long *fault, index_t rows, index_t length, index_t inner,
+                        index_t axis, index_t band, index_t bands, index_t strip, index_t strips, index_t units)
+{
+    // A unit owns a band of rows and a strip of columns of `out`, which is zero before, and reads every index.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t i0 = (u % strips) * strip;
+        const index_t i1 = min(i0 + strip, inner);
+        const index_t r0 = ((u / strips) % bands) * band;
+        const index_t o = u / (strips * bands);
+        for (index_t j = 0; j < length; ++j) {
+            const index_t row = checked(at[at_offset + j], rows, axis, fault);
+            if (row < r0 || row >= min(r0 + band, rows)) continue;
+            for (index_t i = i0; i < i1; ++i) {
+                const index_t at = (o * rows + row) * inner + i;
+                const index_t from = x_offset + (o * length + j) * inner + i;
+                ${add}
+            }
+        }
+    }
+}
+% elif kind == "one_hot":
+kernel void ${function}(global ${ctype} *out, const global ${itype} *at, index_t at_offset, global long *fault,
+                        index_t classes, index_t units)
+{
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t hot = checked(at[at_offset + u], classes, 0, fault);
+        for (index_t c = 0; c < classes; ++c)
+            out[u * classes + c] = c == hot;
+    }
+}
+% else:
+<%
+    sizes = "".join(f"index_t d{r}, " for r in range(rank))
+    steps = "".join(f"index_t {v}_s{r}, " for v in ("x", "at", "src")[:3 if kind == "along_add" else 2] for r in range(rank))
+    lines = [r for r in range(rank) if r != axis]
+%>
+% if kind == "along":
+kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
+                        index_t at_offset, global long *fault, ${sizes}${steps}index_t size, index_t units)
+{
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        index_t rest = u, from = x_offset, where = at_offset;
+        % for r in reversed(range(rank)):
+        {
+            const index_t c = ${f"rest % d{r}" if r else "rest"};
+            where += c * at_s${r};
+            % if r != axis:
+            from += c * x_s${r};
+            % endif
+            ${f"rest /= d{r};" if r else ""}
+        }
+        % endfor
+        const index_t row = checked(at[where], size, ${axis}, fault);
+        if (row < 0) ${prelude.store(ctype, T, "out", "u", "0")}
+        else ${prelude.store(ctype, T, "out", "u", prelude.load(ctype, T, "x", f"from + row * x_s{axis}"))}
+    }
+}
+% else:
+kernel void ${function}(global ${ctype} *out, index_t out_offset, const global ${ctype} *x, index_t src_offset,
+                        const global ${itype} *at_index, index_t at_offset, global long *fault,
+                        ${sizes}${steps}index_t size, index_t band, index_t bands, index_t units)
+{
+    // A unit owns one line of `out` along the axis, or a band of it, and adds in the order of the index.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t r0 = (u % bands) * band;
+        const index_t r1 = min(r0 + band, size);
+        index_t rest = u / bands, to = out_offset, where = at_offset, src = src_offset;
+        % for r in reversed(lines):
+        {
+            const index_t c = rest % d${r};
+            to += c * x_s${r};
+            where += c * at_s${r};
+            src += c * src_s${r};
+            rest /= d${r};
+        }
+        % endfor
+        for (index_t j = 0; j < d${axis}; ++j) {
+            const index_t row = checked(at_index[where + j * at_s${axis}], size, ${axis}, fault);
+            if (row < r0 || row >= r1) continue;
+            const index_t at = to + row * x_s${axis};
+            const index_t from = src + j * src_s${axis};
+            ${add}
+        }
+    }
+}
+% endif
+% endif

@@ -1,0 +1,560 @@
+<%!
+# C[b] = A[b] @ B[b].  One rendering holds one `part`:
+#   wide: [pack ->] tile | dot | vector [-> sum]      work-group size 1, registers, no local memory
+#   many:           tile | vector       [-> sum]      local-memory tiles
+# The operands' strides and sizes choose the parts, so a program never builds a kernel that it does not launch.
+PARAMS = {
+    # wide: a tile of tile_m rows by vectors*width columns lives in registers
+    "tile_m": (1, 2, 4, 6, 8, 12, 16),
+    "vectors": (1, 2, 3, 4),
+    "width": (4, 8, 16),
+    # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k
+    "group_m": (4, 8, 16),
+    "group_n": (8, 16, 32),
+    "block_m": (2, 4, 8),
+    "block_n": (2, 4, 8),
+    "tile_k": (8, 16, 32),
+}
+_WIDE = {"tile_m": 4, "vectors": 4, "width": 16}
+_MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
+DEFAULT = {                                    # by form and size of the accumulator
+    "wide": {4: _WIDE, 8: dict(_WIDE, width=8)},
+    "many": {4: _MANY, 8: dict(_MANY, block_m=2)},
+}
+
+
+def local_bytes(params, itemsize):
+    """Local memory of the many-core tile: one padded slab of A and one of B."""
+    rows = params["group_m"] * params["block_m"]
+    columns = params["group_n"] * params["block_n"]
+    return params["tile_k"] * (rows + 1 + columns + 1) * itemsize
+
+
+def valid(params, facts, itemsize=4):
+    """Whether these parameters, which hold the keys of one form, can run on a device with these facts."""
+    if "group_m" in params:
+        return (params["group_m"] * params["group_n"] <= facts.max_work_group_size
+                and local_bytes(params, itemsize) <= facts.local_mem_size
+                and params["block_m"] * params["block_n"] <= 64)
+    if params["width"] * itemsize > 64:        # wider than any CPU's registers
+        return False
+    return params["tile_m"] * params["vectors"] + params["vectors"] + 1 <= 32
+
+
+def same_bits(ctype, acc):
+    """The storage type read as the accumulator: float, double, and 32- and 64-bit integers, whose sums are unsigned so that they wrap."""
+    return ctype in (acc, {"uint": "int", "ulong": "long"}.get(acc))
+
+
+def pieces(n):
+    """n lanes as vectors of 16, 8, 4, 2 and 1, largest first: [(first, size)]."""
+    first, parts = 0, []
+    for size in (16, 8, 4, 2, 1):
+        while n - first >= size:
+            parts.append((first, size))
+            first += size
+    return parts
+%>
+% if acc == "double":
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+% endif
+% if form == "wide":
+${{"pack": wide_pack, "tile": wide_tile, "dot": wide_dot, "vector": wide_vector, "sum": wide_sum}[part]()}
+% else:
+${{"tile": many_tile, "vector": many_vector, "sum": many_sum}[part]()}
+% endif
+
+<%def name="madd(c, a, b)">\
+${c} += ${a} * ${b};\
+</%def>
+## Storage to accumulator: half has no arithmetic of its own, small integers wrap when they are stored.
+<%def name="load(pointer)">\
+% if ctype == "half":
+vload_half(0, ${pointer})\
+% else:
+(${acc})(*(${pointer}))\
+% endif
+</%def>
+<%def name="load_vector(n, pointer)">\
+% if ctype == "half":
+vload_half${n}(0, ${pointer})\
+% elif ctype == acc:
+vload${n}(0, ${pointer})\
+% elif same_bits(ctype, acc):
+as_${acc}${n}(vload${n}(0, ${pointer}))\
+% else:
+convert_${acc}${n}(vload${n}(0, ${pointer}))\
+% endif
+</%def>
+## The one place where results leave: `out` is the storage type, or the accumulator's for a partial sum.
+<%def name="store(value, pointer)">\
+% if out == "half":
+vstore_half_rte(${value}, 0, ${pointer});\
+% else:
+*(${pointer}) = (${out})(${value});\
+% endif
+</%def>
+<%def name="store_vector(n, value, pointer)">\
+% if out == "half":
+vstore_half${n}_rte(${value}, 0, ${pointer});\
+% else:
+vstore${n}(convert_${out}${n}(${value}), 0, ${pointer});\
+% endif
+</%def>
+
+<%def name="wide_pack()">\
+// packed[b][panel][k][lane] = source[b, panel*${tile} + lane, k], zero beyond the last lane.
+// A work-item copies `chunk` values of k of one panel, so that the core reads memory in one straight line;
+// panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
+kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, global const ${ctype} *restrict source,
+                 const ${index} offset, const ${index} stride_b, const ${index} stride_lane, const ${index} stride_k,
+                 global ${acc} *restrict packed)
+{
+    const ${index} chunks = (K + chunk - 1) / chunk;
+    const ${index} panels = (L + ${tile - 1}) / ${tile};
+    const ${index} g = get_global_id(0);
+    const ${index} panel = g % panels;
+    const ${index} b = g / panels / chunks;
+    const ${index} k0 = g / panels % chunks * chunk;
+    const ${index} k1 = min(K, k0 + chunk);
+    const ${index} lanes = min((${index})${tile}, L - panel * ${tile});
+    global const ${ctype} *s = source + offset + b * stride_b + panel * ${tile} * stride_lane;
+    global ${acc} *p = packed + (b * panels + panel) * K * ${tile};
+    ${index} k = k0;
+% if along == "lane":
+    if (lanes == ${tile})
+        for (; k < k1; k++) {
+% for first, n in pieces(tile):
+% if n == 1:
+            p[k * ${tile} + ${first}] = ${load(f"s + k * stride_k + {first}")};
+% else:
+            vstore${n}(${load_vector(n, f"s + k * stride_k + {first}")}, 0, p + k * ${tile} + ${first});
+% endif
+% endfor
+        }
+% elif along == "k" and tile == 1:
+    for (; k + ${block} <= k1; k += ${block}) vstore${block}(${load_vector(block, "s + k")}, 0, p + k);
+% elif along == "k" and tile >= block:
+    // ${block} x ${block} values at a time are transposed in registers: round after round, pairs of rows are split into even and odd.
+    // The last block of lanes and of k reaches back over values already copied rather than beyond the end.
+    for (; lanes >= ${block} && k1 - k0 >= ${block} && k < k1; k += ${block}) {
+        k = min(k, k1 - ${block});
+        for (int next = 0; next < lanes; next += ${block}) {
+            const int i = min(next, (int)lanes - ${block});
+<% names = [f"r{i}" for i in range(block)]; V = f"{acc}{block}" %>\
+% for i in range(block):
+            const ${V} r${i} = ${load_vector(block, f"s + (i + {i}) * stride_lane + k")};
+% endfor
+% for r in range(block.bit_length() - 1):
+<% last = names; half = block // 2; names = [f"{'tuvw'[r]}{i}" for i in range(block)] %>\
+% for i in range(half):
+<% x, y = last[2 * i], last[2 * i + 1] %>\
+            const ${V} ${names[i]} = (${V})(${x}.even, ${y}.even), ${names[i + half]} = (${V})(${x}.odd, ${y}.odd);
+% endfor
+% endfor
+% for i in range(block):
+            vstore${block}(${names[i]}, 0, p + (k + ${i}) * ${tile} + i);
+% endfor
+        }
+        for (${index} j = k; j < k + ${block}; j++)
+            for (int i = lanes; i < ${tile}; i++) p[j * ${tile} + i] = 0;
+    }
+% endif
+    for (; k < k1; k++)
+        for (int i = 0; i < ${tile}; i++)
+            p[k * ${tile} + i] = i < lanes ? ${load("s + i * stride_lane + k * stride_k")} : 0;
+}
+</%def>
+
+<%def name="wide_tile()">\
+<%
+tile_n = vectors * width
+V = f"{acc}{width}"
+each = [(i, v) for i in range(tile_m) for v in range(vectors)]
+%>
+// C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n]
+//
+//            k        tile_n=${tile_n}        a work-item owns one panel of B (tile_n columns, kept in
+//         +-----+    +--+--+--+      cache) and walks down `group` tiles of A; the ${tile_m} x ${tile_n} sums of
+//  tile_m |A    | k  |B |  |  |      a tile stay in registers: per k it loads ${vectors} vectors of B and
+//   =${f"{tile_m:<5}"} +-----+    +--+--+--+      multiplies each by ${tile_m} broadcast values of A.
+//         |     |
+// An edge tile is moved back inside (row <= last_m, column <= last_n) and stores only what is its own;
+// packed operands are padded with zeros instead, and their last_m, last_n are out of reach.
+kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
+                 global const ${acc} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_tile,
+                 const ${index} a_row, const ${index} a_k, const ${index} last_m,
+                 global const ${acc} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
+                 const ${index} b_k, const ${index} last_n,
+                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+{
+    const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
+    const ${index} tiles = (M + ${tile_m - 1}) / ${tile_m};
+    const ${index} groups = (tiles + group - 1) / group;
+    ${index} g = get_global_id(0);
+    const ${index} panel = g % panels;  g /= panels;
+    const ${index} t0 = g % groups * group;  g /= groups;
+    const ${index} split = g % splits;
+    const ${index} b = g / splits;
+    const ${index} k0 = split * chunk;
+    const ${index} k1 = min(K, k0 + chunk);
+    const ${index} n0 = min(panel * ${tile_n}, last_n);
+    global const ${acc} *B0 = B + b_offset + b * b_b + panel * b_panel - (panel * ${tile_n} - n0) + k0 * b_k;
+
+    for (${index} t = t0; t < min(tiles, t0 + group); t++) {
+        const ${index} m0 = min(t * ${tile_m}, last_m);
+        global const ${acc} *a = A + a_offset + b * a_b + t * a_tile - (t * ${tile_m} - m0) * a_row + k0 * a_k;
+        global const ${acc} *q = B0;
+% for i, v in each:
+        ${V} c${i}_${v} = 0;
+% endfor
+% if rows == "strided":
+% for i in range(0, tile_m, 4):
+        global const ${acc} *a${i} = a + ${i} * a_row;
+% endfor
+% endif
+        for (${index} k = k0; k < k1; k++) {
+% for v in range(vectors):
+            const ${V} q${v} = vload${width}(${v}, q);
+% endfor
+% for i in range(tile_m):
+% if rows == "strided":
+            { const ${V} x = a${i // 4 * 4}[${i % 4} * a_row];\
+% else:
+            { const ${V} x = a[${i}];\
+% endif
+% for v in range(vectors):
+ ${madd(f"c{i}_{v}", "x", f"q{v}")}\
+% endfor
+ }
+% endfor
+            q += b_k;
+% if rows == "strided":
+% for i in range(0, tile_m, 4):
+            a${i} += a_k;
+% endfor
+% else:
+            a += a_k;
+% endif
+        }
+        global ${out} *c = C + split * c_split + b * c_b + m0 * N + n0;
+        if (m0 == t * ${tile_m} && m0 + ${tile_m} <= M && n0 == panel * ${tile_n} && n0 + ${tile_n} <= N) {
+% for i, v in each:
+            ${store_vector(width, f"c{i}_{v}", f"c + {i} * N + {v * width}")}
+% endfor
+        } else {
+            const ${V} sums[${tile_m * vectors}] = {${", ".join(f"c{i}_{v}" for i, v in each)}};
+            const ${acc} *edge = (const ${acc} *)sums;
+            for (${index} i = t * ${tile_m} - m0; i < min((${index})${tile_m}, M - m0); i++)
+                for (${index} j = panel * ${tile_n} - n0; j < min((${index})${tile_n}, N - n0); j++) {
+                    ${store(f"edge[i * {tile_n} + j]", "c + i * N + j")}
+                }
+        }
+    }
+}
+</%def>
+
+<%def name="wide_dot()">\
+<% V = f"{acc}{width}"; each = [(i, j) for i in range(4) for j in range(4)]; mask = "long" if acc in ("double", "ulong") else "int" %>\
+// C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n] where both have unit stride along k: x @ w.T and q @ k.T without packing
+//
+//        +-----k---->       +-----k---->     a work-item sums 4 rows of A times 4 columns of B in 16 vectors that run
+//   4    |A vectors  x  4   |B vectors       along k, and adds up their lanes at the end; it walks down `group` tiles
+//        +---------->       +---------->     of A while its 4 columns of B stay in the cache.
+kernel void dot_tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
+                global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row,
+                global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_column,
+                global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+{
+    const ${index} panels = (N + 3) / 4;
+    const ${index} tiles = (M + 3) / 4;
+    const ${index} groups = (tiles + group - 1) / group;
+    ${index} g = get_global_id(0);
+    const ${index} n0 = g % panels * 4;  g /= panels;
+    const ${index} t0 = g % groups * group;  g /= groups;
+    const ${index} split = g % splits;
+    const ${index} b = g / splits;
+    const ${index} k0 = split * chunk;
+    const ${index} k1 = min(K, k0 + chunk);
+    // rows and columns beyond the last repeat it, so that the inner loop has no branch
+% for j in range(4):
+    global const ${ctype} *b${j} = B + b_offset + b * b_b + min(n0 + ${j}, N - 1) * b_column;
+% endfor
+    for (${index} m0 = t0 * 4; m0 < min(M, (t0 + group) * 4); m0 += 4) {
+% for i in range(4):
+        global const ${ctype} *a${i} = A + a_offset + b * a_b + min(m0 + ${i}, M - 1) * a_row;
+% endfor
+        ${V} ${", ".join(f"c{i}_{j} = 0" for i, j in each)};
+        ${index} k = k0;
+        for (; k + ${width} <= k1; k += ${width}) {
+% for j in range(4):
+            const ${V} q${j} = ${load_vector(width, f"b{j} + k")};
+% endfor
+% for i in range(4):
+            { const ${V} x = ${load_vector(width, f"a{i} + k")};\
+% for j in range(4):
+ ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+% endfor
+ }
+% endfor
+        }
+        if (k < k1) {
+            // the last ${width} of K (which is no smaller): lanes already summed, or of another split, count as zero
+            k = k1 - ${width};
+            const ${mask}${width} fresh = (${mask}${width})(${", ".join(map(str, range(width)))}) >= (${mask})(${width} - (k1 - k0) % ${width});
+% for j in range(4):
+            const ${V} q${j} = fresh ? ${load_vector(width, f"b{j} + k")} : (${V})0;
+% endfor
+% for i in range(4):
+            { const ${V} x = fresh ? ${load_vector(width, f"a{i} + k")} : (${V})0;\
+% for j in range(4):
+ ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+% endfor
+ }
+% endfor
+        }
+        ${acc} sums[16];
+<% names = [f"c{i}_{j}" for i, j in each] %>\
+% for r in range(width.bit_length() - 1):
+<% last = names; names = [f"s{r}_{i}" for i in range(len(last) // 2)] %>\
+% for i, name in enumerate(names):
+<% x, y = last[2 * i], last[2 * i + 1] %>\
+        const ${V} ${name} = (${V})(${x}.even, ${y}.even) + (${V})(${x}.odd, ${y}.odd);
+% endfor
+% endfor
+% for i, name in enumerate(names):
+        vstore${width}(${name}, ${i}, sums);
+% endfor
+        global ${out} *c = C + split * c_split + b * c_b + m0 * N + n0;
+        for (int i = 0; i < min((${index})4, M - m0); i++)
+            for (int j = 0; j < min((${index})4, N - n0); j++) {
+                ${store("sums[4 * i + j]", "c + i * N + j")}
+            }
+    }
+}
+</%def>
+
+<%def name="wide_vector()">\
+<% V = f"{acc}{width}"; span = 16384 // (8 if acc in ("double", "ulong") else 4) // 4; %>\
+// y[b,i] = sum over k of W[b,i,k] * x[b,k]: a matrix and a vector, W read once in long straight lines.
+//   along k (W has unit stride there): a work-item takes `rows` results, four at a time, each summed in vectors
+//   along out: eight lines of W at a time are added to `rows` (at most ${span}) sums that stay in the nearest cache
+kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} rows,
+                   global const ${acc} *restrict x, const ${index} x_offset, const ${index} x_b,
+                   global const ${ctype} *restrict W, const ${index} w_offset, const ${index} w_b, const ${index} w_out, const ${index} w_k,
+                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+{
+    const ${index} blocks = (L + rows - 1) / rows;
+    ${index} g = get_global_id(0);
+    const ${index} i0 = g % blocks * rows;  g /= blocks;
+    const ${index} split = g % splits;
+    const ${index} b = g / splits;
+    const ${index} k0 = split * chunk;
+    const ${index} k1 = min(K, k0 + chunk);
+    const int n = min(rows, L - i0);
+    x += x_offset + b * x_b;
+    W += w_offset + b * w_b + i0 * w_out;
+    global ${out} *c = C + split * c_split + b * c_b + i0;
+% if along == "out":
+    ${acc} sums[${span}];
+    for (int i = 0; i < n; i++) sums[i] = 0;
+    ${index} k = k0;
+% for lines in (8, 1):
+    for (; k + ${lines} <= k1; k += ${lines}) {
+        global const ${ctype} *w = W + k * w_k;
+        int i = 0;
+        for (; i + ${width} <= n; i += ${width}) {
+            ${V} s = vload${width}(0, sums + i);
+% for r in range(lines):
+            ${madd("s", f"({V})x[k + {r}]", capture(load_vector, width, f"w + {r} * w_k + i"))}
+% endfor
+            vstore${width}(s, 0, sums + i);
+        }
+        for (; i < n; i++)
+            sums[i] += \
+% for r in range(lines):
+${" + " if r else ""}x[k + ${r}] * ${load(f"w + {r} * w_k + i")}\
+% endfor
+;
+    }
+% endfor
+    int i = 0;
+    for (; i + ${width} <= n; i += ${width}) { ${store_vector(width, f"vload{width}(0, sums + i)", "c + i")} }
+    for (; i < n; i++) { ${store("sums[i]", "c + i")} }
+% elif along == "k":
+    // rows beyond the last repeat it, so that the inner loop has no branch
+    for (int i = 0; i < n; i += 4) {
+% for r in range(4):
+        global const ${ctype} *w${r} = W + min(i + ${r}, n - 1) * w_out;
+        ${V} s${r} = 0, u${r} = 0;
+        ${acc} c${r} = 0;
+% endfor
+        ${index} k = k0;
+        for (; k + ${2 * width} <= k1; k += ${2 * width}) {
+            const ${V} x0 = vload${width}(0, x + k), x1 = vload${width}(0, x + k + ${width});
+% for r in range(4):
+            ${madd(f"s{r}", "x0", capture(load_vector, width, f"w{r} + k"))}
+            ${madd(f"u{r}", "x1", capture(load_vector, width, f"w{r} + k + {width}"))}
+% endfor
+        }
+        for (; k < k1; k++) {
+% for r in range(4):
+            c${r} += x[k] * ${load(f"w{r} + k")};
+% endfor
+        }
+% for r in range(4):
+        if (i + ${r} < n) {
+            const ${V} s = s${r} + u${r};
+            c${r} += ${" + ".join(f"s.s{'0123456789abcdef'[j]}" for j in range(width))};
+            ${store(f"c{r}", f"c + i + {r}")}
+        }
+% endfor
+    }
+% else:
+    for (int i = 0; i < n; i++) {
+        ${acc} s = 0;
+        for (${index} k = k0; k < k1; k++) s += x[k] * ${load("W + i * w_out + k * w_k")};
+        ${store("s", "c + i")}
+    }
+% endif
+}
+</%def>
+
+<%def name="many_tile()">\
+<%
+tile_m, tile_n, items = group_m * block_m, group_n * block_n, group_m * group_n
+%>
+// C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n]
+//
+//            tile_k=${f"{tile_k:<3}"}          tile_n=${tile_n}       ${group_m} x ${group_n} work-items copy a slab of A and one of B to local memory,
+//          +--+--+--+    +-----+-----+   zeros beyond the edges, and each sums ${block_m} x ${block_n} results in registers.
+//  tile_m  |A |->|  |  k |  B  |     |   Its rows and columns are group_m and group_n apart: neighbours
+//   =${f"{tile_m:<5}"}  +--+--+--+    +-----+-----+   read neighbouring local words and store neighbouring results.
+//                        |  v  |
+__attribute__((reqd_work_group_size(${items}, 1, 1)))
+kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits,
+                 global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row, const ${index} a_k,
+                 global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_k, const ${index} b_column,
+                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+{
+    // one word of padding keeps a column of stores off one bank
+    local ${acc} As[${tile_k}][${tile_m + 1}], Bs[${tile_k}][${tile_n + 1}];
+    const int item = get_local_id(0), row = item / ${group_n}, column = item % ${group_n};
+    const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
+    const ${index} tiles = (M + ${tile_m - 1}) / ${tile_m};
+    ${index} g = get_group_id(0);
+    const ${index} n0 = g % panels * ${tile_n};  g /= panels;
+    const ${index} m0 = g % tiles * ${tile_m};  g /= tiles;
+    const ${index} split = g % splits;
+    const ${index} b = g / splits;
+    const ${index} k1 = min(K, (split + 1) * chunk);
+    A += a_offset + b * a_b;
+    B += b_offset + b * b_b;
+% for i in range(block_m):
+    ${acc} ${", ".join(f"c{i}_{j} = 0" for j in range(block_n))};
+% endfor
+    for (${index} k0 = split * chunk; k0 < k1; k0 += ${tile_k}) {
+        for (int e = item; e < ${tile_m * tile_k}; e += ${items}) {
+            // neighbouring work-items take neighbouring memory: along k, or along the rows when those have unit stride
+% if a_along == "k":
+            const int k = e % ${tile_k}, m = e / ${tile_k};
+% else:
+            const int m = e % ${tile_m}, k = e / ${tile_m};
+% endif
+            As[k][m] = m0 + m < M && k0 + k < k1 ? ${load("A + (m0 + m) * a_row + (k0 + k) * a_k")} : 0;
+        }
+        for (int e = item; e < ${tile_n * tile_k}; e += ${items}) {
+% if b_along == "k":
+            const int k = e % ${tile_k}, n = e / ${tile_k};
+% else:
+            const int n = e % ${tile_n}, k = e / ${tile_n};
+% endif
+            Bs[k][n] = n0 + n < N && k0 + k < k1 ? ${load("B + (k0 + k) * b_k + (n0 + n) * b_column")} : 0;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int k = 0; k < ${tile_k}; k++) {
+% for j in range(block_n):
+            const ${acc} q${j} = Bs[k][column + ${j * group_n}];
+% endfor
+% for i in range(block_m):
+            { const ${acc} x = As[k][row + ${i * group_m}];\
+% for j in range(block_n):
+ ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+% endfor
+ }
+% endfor
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    global ${out} *c = C + split * c_split + b * c_b;
+% for i in range(block_m):
+    if (m0 + row + ${i * group_m} < M) {
+% for j in range(block_n):
+        if (n0 + column + ${j * group_n} < N) { ${store(f"c{i}_{j}", f"c + (m0 + row + {i * group_m}) * N + n0 + column + {j * group_n}")} }
+% endfor
+    }
+% endfor
+}
+</%def>
+
+<%def name="many_vector()">\
+<% items = group_m * group_n %>
+// y[b,i] = sum over k of W[b,i,k] * x[b,k]
+//   along out: a work-item per result; along k: a work-group per result, its sums met in a tree in local memory
+__attribute__((reqd_work_group_size(${items}, 1, 1)))
+kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, const ${index} splits,
+                   global const ${ctype} *restrict x, const ${index} x_offset, const ${index} x_b, const ${index} x_k,
+                   global const ${ctype} *restrict W, const ${index} w_offset, const ${index} w_b, const ${index} w_out, const ${index} w_k,
+                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+{
+    const int item = get_local_id(0);
+    ${index} g = get_group_id(0);
+<% count = 1 if along == "k" else items %>\
+    const ${index} blocks = (L + ${count - 1}) / ${count};
+    const ${index} i = g % blocks * ${count}${"" if along == "k" else " + item"};  g /= blocks;
+    const ${index} split = g % splits;
+    const ${index} b = g / splits;
+    const ${index} k0 = split * chunk;
+    const ${index} k1 = min(K, k0 + chunk);
+    global const ${ctype} *xb = x + x_offset + b * x_b, *w = W + w_offset + b * w_b + i * w_out;
+    ${acc} s = 0;
+% if along == "k":
+    local ${acc} sums[${items}];
+    for (${index} k = k0 + item; k < k1; k += ${items}) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};
+    sums[item] = s;
+    for (int half_way = ${items // 2}; half_way > 0; half_way /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < half_way) sums[item] += sums[item + half_way];
+    }
+    if (item == 0) { ${store("sums[0]", "C + split * c_split + b * c_b + i")} }
+% else:
+    if (i < L) {
+        for (${index} k = k0; k < k1; k++) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};
+        ${store("s", "C + split * c_split + b * c_b + i")}
+    }
+% endif
+}
+</%def>
+
+<%def name="partial_sum(width)">\
+// C[i] = sum over s of P[s, i]: the partial sums of a split K, added in one fixed order.
+kernel void sum(const ${index} count, const ${index} splits, const ${index} each, global const ${acc} *restrict P, global ${out} *restrict C)
+{
+    ${index} i = get_global_id(0) * each;
+    const ${index} end = min(count, i + each);
+% if width > 1:
+    for (; i + ${width} <= end; i += ${width}) {
+        ${acc}${width} s = 0;
+        for (${index} j = 0; j < splits; j++) s += vload${width}(0, P + j * count + i);
+        ${store_vector(width, "s", "C + i")}
+    }
+% endif
+    for (; i < end; i++) {
+        ${acc} s = 0;
+        for (${index} j = 0; j < splits; j++) s += P[j * count + i];
+        ${store("s", "C + i")}
+    }
+}
+</%def>
+<%def name="wide_sum()">${partial_sum(width)}</%def>
+<%def name="many_sum()">${partial_sum(1)}</%def>

@@ -1,0 +1,240 @@
+## out[o] = final(combine over r of map(a[kept(o) + reduced(r)]))
+##
+## kept() and reduced() walk the collapsed kept and reduced dimensions. The reduced positions 0..R-1 are cut into
+## `pieces`; with more than one, a second launch combines the partial results, in a fixed order: same bits every run.
+##
+##   rows:     reduced memory is innermost            columns:  kept memory is innermost
+##             [ r r r r r r r r ] -> o                         [ o o o o ]   one vector of neighbouring results,
+##             lanes of a vector, combined last                 [ o o o o ]   walked down the reduced positions
+##                                                              [ o o o o ]
+##
+## Float sums are blocked: a block's sum is formed apart and added to the total, so that error grows with the number
+## of blocks and the length of one, not with their product (Higham 1993, "The accuracy of floating point summation").
+<%!
+    PARAMS = {"local": (64, 128, 256), "groups_per_unit": (2, 4, 8)}
+    DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 128, "groups_per_unit": 8}}
+    BLOCK = 512  # steps of a vector loop between two additions to the total
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    W = prelude.vector_width(T) if form == "wide" else 1
+    V = prelude.vec(T, W)
+    U = 4  # independent accumulators, to hide the latency of an addition
+
+    def load(index, width):
+        return prelude.load(ctype, T, "a", index, width)
+
+    def join(values):
+        values = list(values)
+        while len(values) > 1:
+            values = [f"combine{W}({x}, {y})" for x, y in zip(values[::2], values[1::2])]
+        return values[0]
+%>
+${prelude.extensions(T, ctype, out)}
+typedef ${index} index_t;
+% for w in sorted({1, W}):
+#define T ${prelude.vec(T, w)}
+#define ZERO ((T)(0))
+#define ONE ((T)(1))
+static inline T combine${w}(T a, T b) { return ${combine}; }
+static inline T map${w}(T x) { return ${map}; }
+#undef T
+#undef ZERO
+#undef ONE
+% endfor
+#define T ${T}
+#define IDENTITY ((T)(${identity}))
+static inline T finish(T a, long count) { return ${final if last else "a"}; }
+
+// Position of the kept index o: all dimensions for rows, all but the innermost for columns.
+static inline index_t kept_position(index_t o${"".join(f", index_t d{r}, index_t s{r}" for r in range(kept))})
+{
+    index_t at = 0;
+    % for r in reversed(range(kept)):
+    at += (${f"o % d{r}" if r else "o"}) * s${r};
+    ${f"o /= d{r};" if r else ""}
+    % endfor
+    return at;
+}
+
+// Position of row q of the reduced dimensions: all but the innermost.
+static inline index_t reduced_position(index_t q${"".join(f", index_t e{r}, index_t t{r}" for r in range(reduced - 1))})
+{
+    index_t at = 0;
+    % for r in reversed(range(reduced - 1)):
+    at += (${f"q % e{r}" if r else "q"}) * t${r};
+    ${f"q /= e{r};" if r else ""}
+    % endfor
+    return at;
+}
+<%
+    kept_args = "".join(f", d{r}, s{r}" for r in range(kept))
+    red_args = "".join(f", e{r}, t{r}" for r in range(reduced - 1))
+    inner, step = f"e{reduced - 1}", f"t{reduced - 1}"
+    signature = "".join(f"index_t d{r}, index_t s{r}, " for r in range(kept)) + \
+        "".join(f"index_t e{r}, index_t t{r}, " for r in range(reduced))
+
+    def result(where, value):
+        if out_bool:
+            return prelude.store(out, "int", "out", where, f"{value} != 0")
+        return prelude.store(out, T, "out", where, value)
+%>
+kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_offset, ${signature}index_t R,
+                        index_t pieces, index_t piece, index_t outputs, index_t columns, index_t units, long count)
+{
+% if form == "many":
+    % if layout == "group":
+    local T lanes[${local}];
+    const int lane = get_local_id(0);
+    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+    % else:
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    % endif
+        const index_t o = u % outputs;
+        const index_t p = u / outputs;
+        const index_t r1 = min((p + 1) * piece, R);
+        const index_t base = a_offset + kept_position(o${kept_args});
+        T total = IDENTITY;
+    % if layout == "group":
+        for (index_t r = p * piece + lane; r < r1; r += ${local}) {
+    % else:
+        for (index_t r = p * piece; r < r1; ++r) {
+    % endif
+            const index_t q = r / ${inner};
+            const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step};
+            total = combine1(total, map1(${load("i", 1)}));
+        }
+    % if layout == "group":
+        lanes[lane] = total;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int half_way = ${local} / 2; half_way > 0; half_way /= 2) {
+            if (lane < half_way)
+                lanes[lane] = combine1(lanes[lane], lanes[lane + half_way]);
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        if (lane == 0)
+            ${result("u", f"finish(lanes[0], count)")}
+        barrier(CLK_LOCAL_MEM_FENCE);
+    % else:
+        ${result("u", f"finish(total, count)")}
+    % endif
+    }
+}
+% elif layout == "rows":
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = (index_t)get_global_id(0) * share;
+    const index_t last = min(first + share, units);
+    for (index_t u = first; u < last; ++u) {
+        const index_t o = u % outputs;
+        const index_t p = u / outputs;
+        const index_t r1 = min((p + 1) * piece, R);
+        const index_t base = a_offset + kept_position(o${kept_args});
+        T total = IDENTITY;
+        ${V} lanes = (${V})(IDENTITY);
+        for (index_t r = p * piece; r < r1;) {
+            const index_t q = r / ${inner};
+            const index_t j = r - q * ${inner};
+            index_t left = min(${inner} - j, r1 - r);
+            index_t i = base + reduced_position(q${red_args}) + j * ${step};
+            r += left;
+            % if unit:
+            while (left >= ${W * U}) {
+                % for v in range(U):
+                ${V} v${v} = (${V})(IDENTITY);
+                % endfor
+                for (int b = 0; b < ${BLOCK} && left >= ${W * U}; ++b) {
+                    % for v in range(U):
+                    v${v} = combine${W}(v${v}, map${W}(${load(f"i + {v * W}", W)}));
+                    % endfor
+                    i += ${W * U};
+                    left -= ${W * U};
+                }
+                lanes = combine${W}(lanes, ${join(f"v{v}" for v in range(U))});
+            }
+            for (; left >= ${W}; left -= ${W}, i += ${W})
+                lanes = combine${W}(lanes, map${W}(${load("i", W)}));
+            % endif
+            for (; left > 0;) {
+                T part = IDENTITY;
+                for (int b = 0; b < ${BLOCK} && left > 0; ++b, --left, i += ${step})
+                    part = combine1(part, map1(${load("i", 1)}));
+                total = combine1(total, part);
+            }
+        }
+        % if unit:
+        T lane[${W}];
+        vstore${W}(lanes, 0, lane);
+        for (int w = ${W} / 2; w > 0; w /= 2)
+            for (int l = 0; l < w; ++l)
+                lane[l] = combine1(lane[l], lane[l + w]);
+        total = combine1(total, lane[0]);
+        % endif
+        ${result("u", "finish(total, count)")}
+    }
+}
+% else:
+<%
+    CB = W * U
+%>
+    // u counts blocks of ${CB} neighbouring columns, row of kept dimensions by row, piece by piece.
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = (index_t)get_global_id(0) * share;
+    const index_t last = min(first + share, units);
+    const index_t blocks = (columns + ${CB - 1}) / ${CB};
+    const index_t rows = outputs / columns;
+    for (index_t u = first; u < last; ++u) {
+        const index_t c0 = (u % blocks) * ${CB};
+        const index_t row = (u / blocks) % rows;
+        const index_t p = u / (blocks * rows);
+        const index_t r0 = p * piece;
+        const index_t r1 = min(r0 + piece, R);
+        const index_t base = a_offset + kept_position(row${kept_args});
+        const index_t o = p * outputs + row * columns;
+        index_t c = c0;
+        % for width, count_v in ((CB, U), (W, 1)):
+        for (; c + ${width} <= min(c0 + ${CB}, columns); c += ${width}) {
+            % for v in range(count_v):
+            ${V} sum${v} = (${V})(IDENTITY);
+            % endfor
+            for (index_t r = r0; r < r1;) {
+                % for v in range(count_v):
+                ${V} part${v} = (${V})(IDENTITY);
+                % endfor
+                for (int b = 0; b < ${BLOCK} && r < r1; ++b, ++r) {
+                    const index_t q = ${f"r / {inner}" if reduced > 1 else "0"};
+                    const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c;
+                    % for v in range(count_v):
+                    part${v} = combine${W}(part${v}, map${W}(${load(f"i + {v * W}", W)}));
+                    % endfor
+                }
+                % for v in range(count_v):
+                sum${v} = combine${W}(sum${v}, part${v});
+                % endfor
+            }
+            T lane[${W}];
+            % for v in range(count_v):
+            vstore${W}(sum${v}, 0, lane);
+            for (int l = 0; l < ${W}; ++l)
+                ${result(f"o + c + {v * W} + l", "finish(lane[l], count)")}
+            % endfor
+        }
+        % endfor
+        for (; c < min(c0 + ${CB}, columns); ++c) {
+            T total = IDENTITY;
+            for (index_t r = r0; r < r1;) {
+                T part = IDENTITY;
+                for (int b = 0; b < ${BLOCK} && r < r1; ++b, ++r) {
+                    const index_t q = r / ${inner};
+                    const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c;
+                    part = combine1(part, map1(${load("i", 1)}));
+                }
+                total = combine1(total, part);
+            }
+            ${result("o + c", "finish(total, count)")}
+        }
+    }
+}
+% endif
