@@ -1,0 +1,362 @@
+"""The graph: recording an op, and walking back through it. Knows records, names no op.
+
+Saved values are Arrays, never Variables: a result that its own node saved would be a cycle, and nothing would be
+freed without the garbage collector. They are wrapped again, with their place in the graph, only for a second order.
+Nodes are numbered as they are made, so newest-first is a topological order and needs no recursion.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.config import config
+from ..core.errors import DTypeError, GraphError, ShapeError, bad
+from ..ndarray import Array, full
+from ..table import NoGrad, Op, Rule
+from .mode import _state, set_grad_enabled
+from .variable import Variable
+
+_numbers = itertools.count()
+
+
+def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
+    """Run a record on Arrays, Variables and Python scalars. Any Variable makes the result one; it is recorded when
+    one of them requires a gradient and recording is on."""
+    arrays = []
+    plain = True
+    tracked = False
+    for t in tensors:
+        if isinstance(t, Variable):
+            plain = False
+            if t._requires_grad:
+                tracked = True
+            arrays.append(t._data)
+        else:
+            arrays.append(t)
+    out = op.run(arrays, *attrs) if op.sequence else op.run(*arrays, *attrs)
+    if config.check:
+        _check(op.name, arrays, out)
+    if plain:
+        return out
+    if tracked and _state.enabled and op.differentiable and out.dtype.kind == "f":
+        return Variable(out, node=OpNode(op, tensors, arrays, attrs, out))
+    return Variable(out)
+
+
+def _check(name: str, arrays: Sequence[Any], out: Array) -> None:
+    """CLGRAD_CHECK=1: name the op that made a NaN out of none."""
+    def has_nan(a: Any) -> bool:
+        return isinstance(a, Array) and a.dtype.kind == "f" and bool(np.isnan(a.numpy()).any())
+
+    if has_nan(out) and not any(map(has_nan, arrays)):
+        raise FloatingPointError(f"{name}: made a NaN from inputs without one (CLGRAD_CHECK=1). "
+                                 "The traceback shows where it was called; look at its inputs there.")
+
+
+def edge_of(value: Any) -> tuple[Any, int] | None:
+    """Where a gradient for ``value`` goes: a node and its result's number, a leaf, or nowhere."""
+    if not isinstance(value, Variable) or not value._requires_grad:
+        return None
+    return (value, 0) if value.node is None else (value.node, value.index)
+
+
+class Node:
+    """One recorded step: where gradients of its inputs go (``edges``), and the shapes they must have."""
+
+    __slots__ = ("__weakref__", "edges", "metas", "number", "outputs", "retained")
+    name = "Node"
+
+    def __init__(self, inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
+        self.edges = tuple(map(edge_of, inputs))
+        self.metas = tuple((t.shape, t.dtype, t.device) if isinstance(t, (Array, Variable)) else None for t in inputs)
+        self.outputs = tuple((o.shape, o.dtype, o.device) for o in outputs)
+        self.number = next(_numbers)
+        self.retained: dict[int, weakref.ref] | None = None
+
+    def retain(self, variable: Variable) -> None:
+        """Remember, weakly, that a result wants its ``.grad`` filled."""
+        self.retained = {**(self.retained or {}), variable.index: weakref.ref(variable)}
+
+    def __lt__(self, other: Node) -> bool:
+        return self.number > other.number
+
+    def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
+        """Gradients of the inputs, in order, from those of the results."""
+        raise NotImplementedError
+
+    def saved_arrays(self) -> Sequence[Array]:
+        """Arrays a rule may hand back as they are, which therefore must not be written into."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of the saved values."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class Saved:
+    """A value kept for backward, the version its memory had, and its place in the graph."""
+
+    __slots__ = ("array", "edge", "version")
+
+    def __init__(self, array: Any, edge: tuple[Any, int] | None) -> None:
+        self.array = array
+        self.edge = edge
+        self.version = array.storage.version if type(array) is Array else 0
+
+    def get(self, op: str, name: str, create_graph: bool, node: Any = None) -> Any:
+        """The value again: an Array, or a Variable in its place of the graph. A scalar is itself."""
+        array = self.array
+        if type(array) is not Array:
+            return array
+        if array.storage.version != self.version:
+            raise GraphError(f"{op}: its {name} of shape {array.shape}, needed for backward, was changed in place "
+                             f"(version {array.storage.version}, expected {self.version}). Write x = x + y instead of "
+                             "x += y, or change a .clone().")
+        if not create_graph:
+            return array
+        if node is not None:
+            return Variable(array, node=node)
+        if self.edge is None:
+            return Variable(array)
+        target, index = self.edge
+        if isinstance(target, Variable) and target._data is array:
+            return target
+        return Variable(array, node=target, index=index)
+
+
+class OpNode(Node):
+    """The node of a record."""
+
+    __slots__ = ("attrs", "op", "saved")
+
+    def __init__(self, op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple, out: Array) -> None:
+        super().__init__(tensors, (out,))
+        self.op = op
+        self.attrs = attrs
+        wanted = op.wanted
+        if op.sequence:
+            kept = [Saved(a, e) for a, e in zip(arrays, self.edges)]
+            saved = {op.tensors[0]: kept} if op.tensors[0] in wanted else {}
+        else:
+            saved = {n: Saved(a, e) for n, a, e in zip(op.tensors, arrays, self.edges) if n in wanted}
+        if "out" in wanted:
+            saved["out"] = Saved(out, None)
+        self.saved: dict[str, Any] | None = saved
+
+    @property
+    def name(self) -> str:
+        return self.op.name.title().replace("_", "") + "Backward"
+
+    def _value(self, name: str, g: Any, create_graph: bool) -> Any:
+        """What a rule's parameter of this name stands for."""
+        op = self.op
+        if name == "g":
+            return g
+        if name == "needs":
+            return tuple(e is not None for e in self.edges)
+        kept = self.saved.get(name)
+        if type(kept) is Saved:
+            return kept.get(op.name, name, create_graph, self if name == "out" else None)
+        if kept is not None:
+            return [s.get(op.name, name, create_graph) for s in kept]
+        if name in op.attrs:
+            return self.attrs[op.attrs.index(name)]
+        tensor, what = name.rsplit("_", 1)
+        column = ("shape", "dtype", "device").index(what)
+        if op.sequence:
+            return [m[column] for m in self.metas]
+        meta = self.metas[op.tensors.index(tensor)]
+        return meta[column] if meta is not None else ((), None, None)[column]
+
+    def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
+        op = self.op
+        if self.saved is None:
+            raise GraphError(f"{op.name}: backward a second time through a graph whose saved values were freed. "
+                             "Call the first backward with retain_graph=True, or run the forward pass again.")
+        g = gs[0]
+
+        def call(rule: Rule) -> Any:
+            return rule.call(*[self._value(n, g, create_graph) for n in rule.names])
+
+        if op.joint is not None:
+            return call(op.joint)
+        result = []
+        for rule, edge in zip(op.rules, self.edges):
+            if edge is None:
+                result.append(None)
+            elif isinstance(rule, Rule):
+                result.append(call(rule))
+            elif isinstance(rule, NoGrad):
+                raise rule.error(op.name)
+            else:
+                result.append(None)
+        return result
+
+    def saved_arrays(self) -> Sequence[Array]:
+        kept = []
+        for s in (self.saved or {}).values():
+            kept += [s.array] if type(s) is Saved else [e.array for e in s]
+        return [a for a in kept if type(a) is Array]
+
+    def release(self) -> None:
+        self.saved = None
+
+
+def _fit(g: Any, meta: tuple, name: str) -> Any:
+    """Undo broadcasting and casting: a gradient has its input's shape and dtype."""
+    shape, dtype, _ = meta
+    if g.shape != shape:
+        lead = len(g.shape) - len(shape)
+        axes = tuple(range(lead)) + tuple(
+            lead + a for a, n in enumerate(shape) if n == 1 and g.shape[lead + a] != 1)
+        if lead < 0 or tuple(n for a, n in enumerate(g.shape) if a not in axes) != tuple(
+                n for a, n in enumerate(shape) if lead + a not in axes):
+            raise ShapeError(bad(f"{name} backward", f"a gradient of shape {g.shape}", f"{shape}",
+                                 "The derivative rule must give its input's shape."))
+        g = g.sum(axes).reshape(shape)
+    return g if g.dtype is dtype else g.to(dtype)
+
+
+class _Pass:
+    """One walk back through a graph."""
+
+    def __init__(self, create_graph: bool, retain_graph: bool, targets: dict | None) -> None:
+        self.create_graph = create_graph
+        self.retain_graph = retain_graph
+        self.targets = targets  # (node or leaf, index) -> gradient, for grad(); None: fill leaves' .grad
+        self.pending: dict[Node, list] = {}
+        self.heap: list[Node] = []
+        self.taken: set[int] = set()  # storages that someone holds already: a leaf must not share them
+        self.alive: list[Any] = []  # keeps ids in `taken` from being reused during the walk
+
+    def start(self, root: Variable, g: Any) -> None:
+        self.hold(g)
+        self.deliver(edge_of(root), g)
+
+    def hold(self, g: Any) -> None:
+        self.taken.add(id(g.storage))
+        self.alive.append(g)
+
+    def deliver(self, edge: tuple[Any, int], g: Any) -> None:
+        target, index = edge
+        if isinstance(target, Variable):
+            self.leaf(target, g)
+            return
+        gs = self.pending.get(target)
+        if gs is None:
+            gs = self.pending[target] = [None] * len(target.outputs)
+            heapq.heappush(self.heap, target)
+        gs[index] = g if gs[index] is None else gs[index] + g
+
+    def leaf(self, leaf: Variable, g: Any) -> None:
+        if self.targets is not None:
+            key = (leaf, 0)
+            if key in self.targets:
+                old = self.targets[key]
+                self.targets[key] = g if old is None else old + g
+            return
+        self.accumulate(leaf, g)
+
+    def accumulate(self, leaf: Variable, g: Any) -> None:
+        """``leaf.grad`` += g, in memory of its own."""
+        if leaf.grad is not None:
+            total = (leaf.grad if self.create_graph else leaf.grad.data) + g
+        elif id(g.storage) in self.taken or not g.is_contiguous():
+            total = g.clone()
+        else:
+            total = g
+        self.hold(total)
+        leaf.grad = total if isinstance(total, Variable) else Variable(total)
+
+    def run(self) -> None:
+        with set_grad_enabled(self.create_graph):
+            while self.heap:
+                self.step(heapq.heappop(self.heap))
+
+    def step(self, node: Node) -> None:
+        gs = self.pending.pop(node)
+        for index, ref in (node.retained or {}).items():
+            if ref() is not None and gs[index] is not None and self.targets is None:
+                self.hold(gs[index])
+                self.accumulate(ref(), gs[index])
+        if self.targets is not None:
+            for index, g in enumerate(gs):
+                if (node, index) in self.targets and g is not None:
+                    self.targets[node, index] = g
+        for a in node.saved_arrays():
+            self.hold(a)
+        gradients = node.gradients(gs, self.create_graph)
+        for edge, meta, g in zip(node.edges, node.metas, gradients):
+            if edge is not None and g is not None:
+                self.deliver(edge, _fit(g, meta, node.name))
+        if not self.retain_graph:
+            node.release()
+
+
+def _seed(root: Variable, gradient: Any, create_graph: bool) -> Any:
+    """The gradient a walk starts from: ones for one element, else what the caller gives."""
+    if not isinstance(root, Variable) or not root._requires_grad:
+        raise GraphError(bad("backward", "a value that does not require grad", "the result of ops on one that does",
+                             "Set requires_grad=True on its inputs, outside no_grad."))
+    data = root._data
+    if gradient is None:
+        if data.size != 1:
+            raise GraphError(bad("backward", f"shape {data.shape} without a gradient", "one element",
+                                 "Reduce it (.sum(), .mean()), or pass gradient= of the same shape."))
+        seed = full(data.shape, 1, data.dtype, data.device)
+        return Variable(seed) if create_graph else seed
+    if not isinstance(gradient, (Array, Variable)):
+        raise DTypeError(bad("backward", f"gradient of type {type(gradient).__name__}", "an Array or Variable",
+                             "Use clgrad.tensor(...)."))
+    if gradient.shape != data.shape:
+        raise ShapeError(bad("backward", f"gradient of shape {gradient.shape}", f"{data.shape}", "Give it that shape."))
+    gradient = gradient if gradient.dtype is data.dtype else gradient.to(data.dtype)
+    if create_graph:
+        return gradient if isinstance(gradient, Variable) else Variable(gradient)
+    return gradient._data if isinstance(gradient, Variable) else gradient
+
+
+def backward(root: Variable, gradient: Any = None, retain_graph: bool | None = None,
+             create_graph: bool = False) -> None:
+    """See :meth:`Variable.backward`."""
+    seed = _seed(root, gradient, create_graph)
+    walk = _Pass(create_graph, create_graph if retain_graph is None else retain_graph, None)
+    walk.start(root, seed)
+    walk.run()
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, allow_unused: bool = False) -> tuple[Variable | None, ...]:
+    """Gradients of ``outputs`` (one Variable or several, summed) with respect to ``inputs``, in their order.
+
+    ``.grad`` of no leaf is touched. An input that outputs do not depend on raises, or gives None with
+    ``allow_unused``.
+    """
+    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if grad_outputs is None or isinstance(grad_outputs, (Array, Variable)):
+        grad_outputs = [grad_outputs] * len(outputs)
+    edges = [edge_of(x) for x in inputs]
+    if None in edges:
+        raise GraphError(bad("grad", f"input {edges.index(None)}, which does not require grad",
+                             "inputs that do", "Set requires_grad=True before the ops run."))
+    walk = _Pass(create_graph, create_graph if retain_graph is None else retain_graph, dict.fromkeys(edges))
+    for root, g in zip(outputs, grad_outputs):
+        walk.start(root, _seed(root, g, create_graph))
+    walk.run()
+    found = [walk.targets[e] for e in edges]
+    if None in found and not allow_unused:
+        raise GraphError(bad("grad", f"input {found.index(None)}, which the outputs do not depend on",
+                             "inputs used by the outputs", "Pass allow_unused=True to get None for it."))
+    return tuple(None if g is None else g if isinstance(g, Variable) else Variable(g) for g in found)
+
+

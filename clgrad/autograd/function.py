@@ -1,0 +1,149 @@
+"""Function: an op of the user's own, with a forward and a backward written in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.errors import GraphError, bad
+from ..ndarray import Array, full
+from .engine import Node, Saved, edge_of
+from .mode import _state, no_grad
+from .variable import Variable
+
+
+class Context:
+    """What forward leaves for backward. Set any attribute on it; tensors go through :meth:`save_for_backward`."""
+
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
+        self._to_save: tuple = ()
+        self._node: FunctionNode | None = None
+        self._dirty = False
+        self._untracked: set[int] = set()
+        self.create_graph = False
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep inputs or results for backward; a change in place before then is noticed."""
+        self._to_save = tensors
+
+    def mark_non_differentiable(self, *tensors: Variable) -> None:
+        """These results get no gradient."""
+        self._untracked = {id(t) for t in tensors}
+
+    @property
+    def saved_tensors(self) -> tuple:
+        """What :meth:`save_for_backward` kept, as Variables."""
+        if self._node is None:
+            return self._to_save
+        return self._node.unpack(self.create_graph)
+
+    @property
+    def saved_variables(self) -> tuple:
+        """PyTorch's older name of :attr:`saved_tensors`."""
+        return self.saved_tensors
+
+
+class FunctionNode(Node):
+    """The node of a user's Function."""
+
+    __slots__ = ("context", "function", "saved")
+
+    def __init__(self, function: type, context: Context, inputs: Sequence[Any], outputs: Sequence[Variable]) -> None:
+        super().__init__(inputs, [o._data for o in outputs])
+        self.function = function
+        self.context = context
+        places = {id(v): i for i, v in enumerate(outputs)}
+        self.saved: tuple | None = tuple(
+            None if t is None else (places.get(id(t)), Saved(t._data if isinstance(t, Variable) else t, edge_of(t)))
+            for t in context._to_save)
+        context._to_save = ()
+        context._node = None  # the node holds the context; the way back exists only while backward runs
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__ + "Backward"
+
+    def unpack(self, create_graph: bool) -> tuple:
+        result = []
+        for entry in self.saved or ():
+            if entry is None:
+                result.append(None)
+                continue
+            place, kept = entry
+            value = kept.get(self.name, "saved tensor", create_graph)
+            if create_graph and place is not None:
+                value = Variable(kept.array, node=self, index=place)
+            result.append(value if isinstance(value, Variable) or type(value) is not Array else Variable(value))
+        return tuple(result)
+
+    def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
+        if self.saved is None:
+            raise GraphError(f"{self.name}: backward a second time through a graph whose saved values were freed. "
+                             "Call the first backward with retain_graph=True, or run the forward pass again.")
+        filled = []
+        for g, (shape, dtype, device) in zip(gs, self.outputs):
+            if g is None:
+                g = full(shape, 0, dtype, device)
+            filled.append(g if isinstance(g, Variable) else Variable(g))
+        self.context._node = self
+        self.context.create_graph = create_graph
+        try:
+            result = self.function.backward(self.context, *filled)
+        finally:
+            self.context._node = None
+        result = result if isinstance(result, tuple) else (result,)
+        if len(result) > len(self.edges) and all(g is None for g in result[len(self.edges):]):
+            result = result[:len(self.edges)]
+        if len(result) != len(self.edges):
+            raise GraphError(bad(self.name, f"{len(result)} gradients", f"{len(self.edges)}, one an input of forward",
+                                 "Return None where there is none."))
+        # A user's rule may hand back memory that someone else holds; only a copy is certainly the leaf's own.
+        plain = [g if g is None or create_graph else (g._data if isinstance(g, Variable) else g) for g in result]
+        return [g.clone() if isinstance(g, Array) and isinstance(e and e[0], Variable) else g
+                for g, e in zip(plain, self.edges)]
+
+    def saved_arrays(self) -> Sequence[Array]:
+        return [e[1].array for e in self.saved or () if e is not None and type(e[1].array) is Array]
+
+    def release(self) -> None:
+        self.saved = None
+
+
+class Function:
+    """Base of user-defined ops.
+
+    Subclass it with static methods ``forward(ctx, *inputs)`` and ``backward(ctx, *grad_outputs)``, and call
+    ``Sub.apply(*inputs)``. Forward is not recorded; backward is, under ``create_graph``, so that a second order
+    follows from the ops it uses. Backward returns one gradient (or None) an input.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        raise NotImplementedError("a Function needs a static forward(ctx, *inputs)")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        raise NotImplementedError("a Function needs a static backward(ctx, *grad_outputs)")
+
+    @classmethod
+    def apply(cls, *inputs: Any) -> Any:
+        """Run forward on ``inputs`` and record one node."""
+        context = Context(tuple(isinstance(t, Variable) and t.requires_grad for t in inputs))
+        with no_grad():
+            results = cls.forward(context, *inputs)
+        several = isinstance(results, tuple)
+        outputs = []
+        for r in results if several else (results,):
+            if not isinstance(r, (Variable, Array)):
+                raise GraphError(bad(cls.__name__, f"a {type(r).__name__} from forward", "Variables",
+                                     "Return Variables from forward."))
+            # an input handed back as it is must not be turned into the node's result
+            outputs.append(Variable(r._data if isinstance(r, Variable) else r) if any(r is t for t in inputs) or
+                           isinstance(r, Array) else r)
+        if _state.enabled and any(context.needs_input_grad):
+            node = FunctionNode(cls, context, inputs, outputs)
+            for place, o in enumerate(outputs):
+                if o.dtype.kind == "f" and id(o) not in context._untracked:
+                    o.node, o.index, o._requires_grad = node, place, True
+        return tuple(outputs) if several else outputs[0]

@@ -1,0 +1,83 @@
+"""Whether ops are being recorded: a flag a thread, and the context managers that set it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class _State(threading.local):
+    enabled = True
+
+
+_state = _State()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops of this thread are recorded for backward."""
+    return _state.enabled
+
+
+class set_grad_enabled:
+    """Switch recording on or off, at once and until the end of a ``with`` block if used as one."""
+
+    def __init__(self, mode: bool) -> None:
+        self._mode = mode
+        self._before = _state.enabled
+        _state.enabled = mode
+
+    def __enter__(self) -> None:
+        _state.enabled = self._mode
+
+    def __exit__(self, *exc: object) -> None:
+        _state.enabled = self._before
+
+
+class _Switch:
+    """A context manager and decorator that sets the flag to ``mode``; instances may be nested and reused."""
+
+    mode: bool
+
+    def __init__(self, function: Callable | None = None) -> None:
+        self._before: list[bool] = []
+        self._function = function
+        if function is not None:
+            functools.update_wrapper(self, function)
+
+    def __enter__(self) -> None:
+        self._before.append(_state.enabled)
+        _state.enabled = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        _state.enabled = self._before.pop()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._function is None:  # used as @no_grad()
+            return self._decorate(args[0])
+        with type(self)():
+            return self._function(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def _decorate(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapper
+
+
+class no_grad(_Switch):
+    """Ops in this block (or decorated function) are not recorded."""
+
+    mode = False
+
+
+class enable_grad(_Switch):
+    """Ops in this block are recorded, also inside ``no_grad``."""
+
+    mode = True

@@ -1,0 +1,248 @@
+"""Variable: an Array in a graph. ``.data`` is its Array, ``.grad`` a Variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, GraphError, bad
+from ..ndarray import Array, Storage, describe, from_host
+from ..runtime.device import Device
+
+
+class Variable:
+    """An array that remembers how it was computed, so that :meth:`backward` can differentiate it.
+
+    ``Variable(data)`` wraps an Array (or another Variable's) without a copy; host data is copied to the default
+    device. Only float dtypes can require a gradient. ``node`` and ``index`` say which op's which result it is;
+    a leaf has none.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_data", "_requires_grad", "grad", "index", "node")
+    __array_ufunc__ = None
+    __hash__ = object.__hash__
+
+    def __init__(self, data: Any, requires_grad: bool = False, node: Any = None, index: int = 0) -> None:
+        if type(data) is not Array:
+            data = data.data if isinstance(data, Variable) else from_host(data)
+        self._data: Array = data
+        self._requires_grad = False
+        self.grad: Variable | None = None
+        self.node = node
+        self.index = index
+        if node is not None:
+            self._requires_grad = True
+        elif requires_grad:
+            self.requires_grad_(True)
+
+    # The graph -----------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The Array: reads and writes of it are not recorded."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        value = value.data if isinstance(value, Variable) else value
+        if not isinstance(value, Array):
+            raise DTypeError(bad("data", type(value).__name__, "an Array or a Variable", "Use clgrad.tensor(...)."))
+        self._data = value
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Variable:
+        """Ask for a gradient (leaves of float dtype only), or stop asking; returns itself."""
+        if requires_grad and self._data.dtype.kind != "f":
+            raise DTypeError(bad("requires_grad", self._data.dtype, "a float dtype",
+                                 "Only floats have gradients: convert with .to(float32) first."))
+        if not requires_grad and self.node is not None:
+            raise GraphError(bad("requires_grad", "False on the result of an op", "a leaf",
+                                 "Use .detach() to get one outside the graph."))
+        self._requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the user made it, rather than an op that is recorded."""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> Any:
+        """The graph node that computed it, or None for a leaf."""
+        return self.node
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to ``.grad`` of every leaf that requires it.
+
+        ``gradient`` has this shape and is needed unless self has one element. The graph's saved values are freed
+        unless ``retain_graph`` (default: ``create_graph``); with ``create_graph`` gradients can be differentiated.
+        """
+        from .engine import backward
+
+        backward(self, gradient, retain_graph, create_graph)
+
+    def detach(self) -> Variable:
+        """The same memory outside the graph."""
+        return Variable(self._data)
+
+    def detach_(self) -> Variable:
+        """Leave the graph."""
+        self.node = None
+        self._requires_grad = False
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep ``.grad`` of this result too, not of leaves only."""
+        if self.node is not None:
+            self.node.retain(self)
+
+    # What it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self._data.dtype
+
+    @property
+    def device(self) -> Device:
+        return self._data.storage.device
+
+    @property
+    def storage(self) -> Storage:
+        return self._data.storage
+
+    @property
+    def ndim(self) -> int:
+        return len(self._data.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self._data.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return len(self._data.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self._data.shape if dim is None else self._data.shape[dim]
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return self._data.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes an element takes."""
+        return self._data.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Strides in elements, or that of one axis."""
+        return self._data.strides if dim is None else self._data.strides[dim]
+
+    def storage_offset(self) -> int:
+        """Position of the first element in its memory block, in elements."""
+        return self._data.offset
+
+    def is_contiguous(self) -> bool:
+        """Whether elements lie row-major without gaps."""
+        return self._data.is_contiguous()
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a float."""
+        return self._data.dtype.kind == "f"
+
+    @property
+    def _version(self) -> int:
+        return self._data.storage.version
+
+    # The door to the host ------------------------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """A NumPy array with a copy of the contents."""
+        if self._requires_grad:
+            raise GraphError(bad("numpy", "a Variable that requires grad", "one outside the graph",
+                                 "Use .detach().numpy()."))
+        return self._data.numpy()
+
+    def item(self) -> bool | int | float:
+        """The only element as a Python scalar."""
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The contents as nested lists of Python scalars."""
+        return self._data.tolist()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._data.__array__()
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __float__(self) -> float:
+        return float(self._data)
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Variable]:
+        return (self[i] for i in range(len(self._data)))
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._data
+
+    def __repr__(self) -> str:
+        notes = []
+        if self.node is not None:
+            notes.append(f"grad_fn=<{self.node.name}>")
+        elif self._requires_grad:
+            notes.append("requires_grad=True")
+        return describe(self._data, "tensor", notes)
+
+    def __reduce__(self) -> tuple:
+        return _restore, (type(self), self._data, self._requires_grad)
+
+    def __deepcopy__(self, memo: dict) -> Variable:
+        if self.node is not None:
+            raise GraphError(bad("deepcopy", "the result of an op", "a leaf", "Use .detach() first."))
+        copied = memo[id(self)] = _restore(type(self), self._data.clone(), self._requires_grad)
+        copied.__dict__.update(self.__dict__)
+        copied.grad = None if self.grad is None else Variable(self.grad.data.clone())
+        return copied
+
+
+def _restore(kind: type, data: Array, requires_grad: bool) -> Variable:
+    result = kind.__new__(kind)
+    Variable.__init__(result, data, requires_grad)
+    return result
+
+
+def unwrap(value: Any) -> Any:
+    """The Array of a Variable; anything else as it is."""
+    return value._data if isinstance(value, Variable) else value
+
+

@@ -1,0 +1,34 @@
+"""Every op, as a record with its function; methods and operators of Array and Variable follow from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..table import OPS
+from . import elementwise, index, matmul, reduce, shape, softmax
+from .methods import attach, attach_indexing
+
+_FAMILIES = (elementwise, reduce, shape, index, matmul, softmax)
+
+
+def _functions() -> dict[str, Callable]:
+    """Public functions by name, aliases included."""
+    found: dict[str, Callable] = {}
+    for module in _FAMILIES:
+        for value in vars(module).values():
+            op = getattr(value, "op", None)
+            if op is not None and op.name not in found:
+                found[op.name] = value
+                found.update(dict.fromkeys(op.aliases, value))
+    return found
+
+
+ALL = _functions()
+FUNCTIONS = {name: f for name, f in ALL.items() if f.op.public and not f.op.method_only}
+for _f in {f.op.name: f for f in ALL.values()}.values():
+    attach(_f.op, _f)
+
+missing = OPS.keys() - ALL.keys()
+if missing:
+    raise TypeError(f"records without a function in their family's module: {sorted(missing)}")
+attach_indexing(shape.getitem, index.take, elementwise.where, elementwise.assign)

@@ -1,0 +1,440 @@
+"""Elementwise records: arithmetic, comparison, logic, bits, functions of a real variable, activations.
+
+C expressions hold for scalars and for vectors: ``T`` is the type computed in, ``ZERO``, ``ONE`` and ``K(0.5)`` are
+constants of it. Formulas without a note are textbook definitions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, bad
+from ..families.elementwise import Elementwise, Expression
+from ..ndarray import Array, empty
+from ..table import ZERO_GRAD, Case
+from .declare import FLOAT, TRUTH, composite, driver, elementwise
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+# Arithmetic --------------------------------------------------------------------------------------------------------
+
+add = elementwise("add", "x, y", c="x + y", grad=[lambda g: g, lambda g: g], ref=np.add, operator="add",
+                  doc="x + y, elementwise; on bools, logical or.")
+sub = elementwise("sub", "x, y", c="x - y", grad=[lambda g: g, lambda g: -g], ref=np.subtract, operator="sub",
+                  kinds="iuf", aliases=("subtract",), doc="x - y, elementwise.")
+mul = elementwise("mul", "x, y", c="x * y", grad=[lambda g, y: g * y, lambda g, x: g * x], ref=np.multiply,
+                  operator="mul", aliases=("multiply",), doc="x * y, elementwise; on bools, logical and.")
+div = elementwise("div", "x, y", c="x / y", dtype=FLOAT, domain=((-3, 3), (0.5, 3)), operator="truediv",
+                  grad=[lambda g, y: g / y, lambda g, y, out: -g * out / y], ref=np.divide,
+                  aliases=("divide", "true_divide"), doc="x / y, elementwise; integers give the default float.")
+neg = elementwise("neg", "x", c="-x", grad=[lambda g: -g], ref=np.negative, kinds="iuf", operator="neg",
+                  aliases=("negative",), doc="-x; unsigned integers wrap.")
+positive = elementwise("positive", "x", c="x", grad=[lambda g: g], ref=np.positive, kinds="iuf", operator="pos",
+                       doc="+x: a copy.")
+
+# Integer division traps on zero and on the lowest number by -1 on CPUs; both are defined here (0, and the wrap).
+_INT_DIVIDE = """
+static inline T floor_quotient(T x, T y)
+{
+    if (y == 0) return 0;
+    %s
+    T q = x / y;
+    return (x %% y != 0 && ((x < 0) != (y < 0))) ? q - 1 : q;
+}
+static inline T floor_modulo(T x, T y)
+{
+    if (y == 0) return 0;
+    %s
+    T r = x %% y;
+    return (r != 0 && ((r < 0) != (y < 0))) ? r + y : r;
+}
+static inline T trunc_modulo(T x, T y)
+{
+    if (y == 0) return 0;
+    %s
+    return x %% y;
+}
+"""
+# Python's rule (also NumPy's): the remainder has the divisor's sign, and the quotient is corrected from it, because
+# floor(x / y) is off by one where x / y rounds up to an integer.
+_FLOAT_DIVIDE = """
+static inline T floor_modulo(T x, T y)
+{
+    T r = fmod(x, y);
+    if (r != 0) return ((r < 0) != (y < 0)) ? r + y : r;
+    return y == 0 ? r : copysign((T)0, y);
+}
+static inline T floor_quotient(T x, T y)
+{
+    if (y == 0) return x / y;
+    T r = fmod(x, y);
+    T q = (x - r) / y;
+    if (r != 0 && ((r < 0) != (y < 0))) q -= 1;
+    if (q == 0) return copysign((T)0, x / y);
+    T whole = floor(q);
+    return (q - whole > (T)0.5f) ? whole + 1 : whole;
+}
+static inline T trunc_modulo(T x, T y) { return fmod(x, y); }
+"""
+
+
+def _division(name: str, function: str, grad: Any, ref: Any, doc: str, **fields: Any) -> Any:
+    wrap = ("if (y == -1) return -x;", "if (y == -1) return 0;", "if (y == -1) return 0;")
+    header = {"f": _FLOAT_DIVIDE, "i": _INT_DIVIDE % wrap, "u": _INT_DIVIDE % ("", "", "")}
+    return elementwise(name, "x, y", c=f"{function}(x, y)", grad=grad, ref=ref, kinds="iuf", header=header, doc=doc,
+                       **fields)
+
+
+floor_divide = _division("floor_divide", "floor_quotient", [ZERO_GRAD, ZERO_GRAD], np.floor_divide, operator="floordiv",
+                         doc="Largest integer not above x / y. Integer division by zero gives 0, as in NumPy.",
+                         domain=((-9, 9), (0.5, 3)))
+remainder = _division("remainder", "floor_modulo", [lambda g: g, lambda g, x, y: -g * floor_divide(x, y)],
+                      np.remainder, operator="mod", domain=((-9, 9), (0.7, 3)),
+                      doc="x - floor_divide(x, y) * y: has the divisor's sign. Integer modulo zero gives 0.")
+fmod = _division("fmod", "trunc_modulo", [lambda g: g, lambda g, x, y: -g * trunc(x / y)], np.fmod,
+                 domain=((-9, 9), (0.7, 3)), doc="C's remainder: has the dividend's sign. Integer modulo zero gives 0.")
+
+# Powers ------------------------------------------------------------------------------------------------------------
+
+# Exponentiation by squaring; a negative exponent of an integer is refused on the host where it is a Python number,
+# and gives what NumPy's truncation gives (0, 1 or -1) where it is an array.
+_INT_POWER = """
+static inline T int_power(T x, T y)
+{
+    if (y < 0) return x == 1 ? 1 : (x == (T)-1 ? ((y & 1) ? x : 1) : 0);
+    T result = 1;
+    for (; y > 0; y >>= 1) {
+        if (y & 1) result *= x;
+        x *= x;
+    }
+    return result;
+}
+"""
+
+
+def _power_rule(op: str, operands: Any) -> tuple[DType, DType]:
+    compute = dtypes.result_type(*operands)
+    return (dtypes.int8,) * 2 if compute is dtypes.bool_ else (compute, compute)
+
+
+power = elementwise(
+    "power", "x, y", c={"f": "pow(x, y)", "iu": "int_power(x, y)"}, dtype=_power_rule,
+    header={"iu": _INT_POWER, "f": ""}, domain=((0.3, 3), (0, 2)), method=False, public=False, ref=np.power,
+    grad=[lambda g, x, y: _power_slope(g, x, y), lambda g, x, y, out: _exponent_slope(g, x, y, out)],
+    cases=(Case(((3, 5), (3, 5))), Case(((3, 1), (5,))), Case(((2, 0), (1,)))),
+    doc="x to the power y by the general formula; see pow.")
+square = elementwise("square", "x", c="x * x", grad=[lambda g, x: g * (x * 2)], ref=np.square, kinds="iuf",
+                     doc="x * x.")
+sqrt = elementwise("sqrt", "x", c="sqrt(x)", dtype=FLOAT, domain=(0.2, 4), grad=[lambda g, out: g * 0.5 / out],
+                   ref=np.sqrt, doc="Square root; NaN below zero.")
+rsqrt = elementwise("rsqrt", "x", c="ONE / sqrt(x)", dtype=FLOAT, domain=(0.2, 4),
+                    grad=[lambda g, x, out: g * -0.5 * out / x], ref=lambda x: 1 / np.sqrt(x),
+                    doc="1 / sqrt(x), from the exact root: drivers' rsqrt differ by several ulp.")
+reciprocal = elementwise("reciprocal", "x", c="ONE / x", dtype=FLOAT, domain=(0.4, 3), ref=lambda x: 1 / x,
+                         grad=[lambda g, out: -g * square(out)], doc="1 / x.")
+
+
+def _power_slope(g: Any, x: Any, y: Any) -> Any:
+    """y * x**(y - 1), and 0 where y is 0, also at x = 0."""
+    if isinstance(y, (int, float)):
+        return g * (power(x, y - 1) * y) if y else g * 0.0
+    return g * where(ne(y, 0), y * power(x, y - 1), 0.0)
+
+
+def _exponent_slope(g: Any, x: Any, y: Any, out: Any) -> Any:
+    """x**y * log(x), and 0 at x = 0 for y >= 0, where x**y stays 0."""
+    if isinstance(x, (int, float)):
+        if x == 0:
+            return where(ge(y, 0), 0.0, g * out * -math.inf)
+        return g * out * (math.log(x) if x > 0 else math.nan)
+    return where(logical_and(eq(x, 0), ge(y, 0)), 0.0, g * out * log(where(eq(x, 0), 1.0, x)))
+
+
+def _pow(x: Any, y: Any) -> Any:
+    if isinstance(y, (int, float)) and not isinstance(y, bool) and not isinstance(x, (int, float)):
+        integer = x.dtype.kind in "iu"
+        if integer and isinstance(y, int) and y < 0:
+            raise DTypeError(bad("pow", f"the exponent {y} for {x.dtype.name}", "an exponent of 0 or more",
+                                 "Integers have no negative powers: convert to float32 first."))
+        if y == 2 and x.dtype.kind != "b" and (isinstance(y, int) or not integer):
+            return square(x)
+        if not integer and x.dtype.kind == "f" and y in (0.5, -1, 1):
+            return {0.5: sqrt, -1: reciprocal, 1: positive}[y](x)
+    return power(x, y)
+
+
+pow = composite("pow", "x, y", "elementwise", tensors=("x", "y"), run=_pow, operator="pow",
+                ref=lambda x, y: np.power(x, y), domain=((0.3, 3), (0, 2)),
+                cases=(Case(((3, 5), (3, 5))), Case(((4,),), {"y": 2}),
+                       Case(((4,),), {"y": 3}), Case(((4,),), {"y": 0.5})),
+                kinds="iuf", doc="x to the power y. The exponents 2, 1/2, 1 and -1 take their own kernels.")
+
+# Comparison and logic ----------------------------------------------------------------------------------------------
+
+_NO = [ZERO_GRAD, ZERO_GRAD]
+eq = elementwise("eq", "x, y", c="x == y", dtype=TRUTH, grad=_NO, ref=np.equal, operator="eq", aliases=("equal",),
+                 doc="x == y, elementwise.", domain=(-2, 2))
+ne = elementwise("ne", "x, y", c="x != y", dtype=TRUTH, grad=_NO, ref=np.not_equal, operator="ne",
+                 aliases=("not_equal",), doc="x != y, elementwise.")
+lt = elementwise("lt", "x, y", c="x < y", dtype=TRUTH, grad=_NO, ref=np.less, operator="lt", aliases=("less",),
+                 doc="x < y, elementwise.")
+le = elementwise("le", "x, y", c="x <= y", dtype=TRUTH, grad=_NO, ref=np.less_equal, operator="le",
+                 aliases=("less_equal",), doc="x <= y, elementwise.")
+gt = elementwise("gt", "x, y", c="x > y", dtype=TRUTH, grad=_NO, ref=np.greater, operator="gt", aliases=("greater",),
+                 doc="x > y, elementwise.")
+ge = elementwise("ge", "x, y", c="x >= y", dtype=TRUTH, grad=_NO, ref=np.greater_equal, operator="ge",
+                 aliases=("greater_equal",), doc="x >= y, elementwise.")
+logical_and = elementwise("logical_and", "x, y", c="(x != ZERO) && (y != ZERO)", dtype=TRUTH, grad=_NO,
+                          ref=np.logical_and, doc="Whether both are nonzero.")
+logical_or = elementwise("logical_or", "x, y", c="(x != ZERO) || (y != ZERO)", dtype=TRUTH, grad=_NO,
+                         ref=np.logical_or, doc="Whether one is nonzero.")
+logical_xor = elementwise("logical_xor", "x, y", c="(x != ZERO) != (y != ZERO)", dtype=TRUTH, grad=_NO,
+                          ref=np.logical_xor, doc="Whether exactly one is nonzero.")
+logical_not = elementwise("logical_not", "x", c="x == ZERO", dtype=TRUTH, grad=[ZERO_GRAD], ref=np.logical_not,
+                          doc="Whether it is zero.")
+isnan = elementwise("isnan", "x", c={"f": "isnan(x)", "biu": "x != x"}, dtype=TRUTH, grad=[ZERO_GRAD], ref=np.isnan,
+                    doc="Whether it is not a number.")
+isinf = elementwise("isinf", "x", c={"f": "isinf(x)", "biu": "x != x"}, dtype=TRUTH, grad=[ZERO_GRAD], ref=np.isinf,
+                    doc="Whether it is infinite.")
+isfinite = elementwise("isfinite", "x", c={"f": "isfinite(x)", "biu": "x == x"}, dtype=TRUTH, grad=[ZERO_GRAD],
+                       ref=np.isfinite, doc="Whether it is neither infinite nor NaN.")
+
+bitwise_and = elementwise("bitwise_and", "x, y", c="x & y", grad=_NO, ref=np.bitwise_and, kinds="biu", operator="and",
+                          doc="x & y, bit by bit.")
+bitwise_or = elementwise("bitwise_or", "x, y", c="x | y", grad=_NO, ref=np.bitwise_or, kinds="biu", operator="or",
+                         doc="x | y, bit by bit.")
+bitwise_xor = elementwise("bitwise_xor", "x, y", c="x ^ y", grad=_NO, ref=np.bitwise_xor, kinds="biu", operator="xor",
+                          doc="x ^ y, bit by bit.")
+bitwise_not = elementwise("bitwise_not", "x", c={"iu": "~x", "b": "ONE - x"}, grad=[ZERO_GRAD], ref=np.bitwise_not,
+                          kinds="biu", operator="invert", aliases=("bitwise_invert",),
+                          doc="~x, bit by bit; on bools, logical not.")
+# C leaves shifts by the width or more undefined; NumPy gives 0, or the sign.
+_SHIFTS = """
+static inline T shift_left(T x, T y) { return (y < 0 || y >= (T)(8 * sizeof(T))) ? 0 : x << y; }
+static inline T shift_right(T x, T y) { return (y < 0 || y >= (T)(8 * sizeof(T))) ? (x < 0 ? -1 : 0) : x >> y; }
+"""
+bitwise_left_shift = elementwise("bitwise_left_shift", "x, y", c="shift_left(x, y)", header=_SHIFTS, grad=_NO,
+                                 ref=np.left_shift, kinds="iu", operator="lshift", domain=((0, 9), (0, 5)),
+                                 doc="x * 2**y; 0 where y reaches the width.")
+bitwise_right_shift = elementwise("bitwise_right_shift", "x, y", c="shift_right(x, y)", header=_SHIFTS, grad=_NO,
+                                  ref=np.right_shift, kinds="iu", operator="rshift", domain=((0, 90), (0, 5)),
+                                  doc="x // 2**y, keeping the sign.")
+
+# Selection ---------------------------------------------------------------------------------------------------------
+
+
+def _where_rule(op: str, operands: Any) -> tuple[DType, DType]:
+    if operands[0] is not dtypes.bool_:
+        raise DTypeError(bad(op, f"a condition of {operands[0]}", "bool", "Compare first, as x > 0."))
+    result = dtypes.result_type(*operands[1:])
+    return result, result
+
+
+where = elementwise("where", "condition, x, y", c="(condition != ZERO) ? x : y", dtype=_where_rule,
+                    grad=[ZERO_GRAD, lambda g, condition: where(condition, g, 0.0),
+                          lambda g, condition: where(condition, 0.0, g)],
+                    ref=np.where, doc="x where the condition (bool) holds, else y.")
+# NaN passes through both, as in NumPy; the gradient of a tie is shared, as in PyTorch.
+maximum = elementwise("maximum", "x, y", c="(x != x) ? x : (((x < y) || (y != y)) ? y : x)", ref=np.maximum,
+                      grad=[lambda g, x, y: g * _share(x, y), lambda g, x, y: g * _share(y, x)],
+                      doc="The larger, elementwise; NaN if either is.")
+minimum = elementwise("minimum", "x, y", c="(x != x) ? x : (((x > y) || (y != y)) ? y : x)", ref=np.minimum,
+                      grad=[lambda g, x, y: g * _share(y, x), lambda g, x, y: g * _share(x, y)],
+                      doc="The smaller, elementwise; NaN if either is.")
+_share = elementwise("share", "x, y", c="(x > y) ? ONE : ((x == y) ? K(0.5) : ZERO)", dtype=FLOAT, grad=_NO,
+                     ref=lambda x, y: np.where(x > y, 1.0, np.where(x == y, 0.5, 0.0)), public=False, method=False,
+                     kinds="f",
+                     doc="Part of maximum(x, y) that is x: 1, 0, or 1/2 at a tie.")
+_clamp_min = elementwise("clamp_min", "x, low", c="((x < low) || (low != low)) ? low : x", ref=np.maximum,
+                         grad=[lambda g, x, low: where(ge(x, low), g, 0.0),
+                               lambda g, x, low: where(lt(x, low), g, 0.0)],
+                         doc="x, but at least ``low``.")
+_clamp_max = elementwise("clamp_max", "x, high", c="((x > high) || (high != high)) ? high : x", ref=np.minimum,
+                         grad=[lambda g, x, high: where(le(x, high), g, 0.0),
+                               lambda g, x, high: where(gt(x, high), g, 0.0)],
+                         doc="x, but at most ``high``.")
+
+
+def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    if min is None and max is None:
+        raise TypeError("clamp: got neither min nor max; expected one of them. Pass min=, max= or both.")
+    if min is not None:
+        x = _clamp_min(x, min)
+    return x if max is None else _clamp_max(x, max)
+
+
+clamp = composite("clamp", "x, min=None, max=None", "elementwise", run=_clamp, aliases=("clip",), kinds="iuf",
+                  ref=lambda x, min=None, max=None: np.clip(x, min, max), domain=(-3, 3),
+                  cases=(Case(((3, 5),), {"min": 0}), Case(((3, 5),), {"max": 1}),
+                         Case(((7,),), {"min": -1, "max": 1})),
+                  doc="x limited to [min, max]; either may be None, a number or an array.")
+
+# Sign and rounding -------------------------------------------------------------------------------------------------
+
+abs = elementwise("abs", "x", c={"f": "fabs(x)", "i": "(x < ZERO) ? -x : x", "bu": "x"}, ref=np.abs, operator="abs",
+                  grad=[lambda g, x: g * sign(x)], aliases=("absolute",), doc="Absolute value; zero slope at zero.")
+sign = elementwise("sign", "x", c={"fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : x)", "u": "(x > ZERO) ? ONE : ZERO"},
+                   kinds="iuf", grad=[ZERO_GRAD], ref=np.sign, doc="-1, 0 or 1; NaN of NaN.")
+floor = elementwise("floor", "x", c={"f": "floor(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.floor,
+                    doc="Largest integer not above x.")
+ceil = elementwise("ceil", "x", c={"f": "ceil(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.ceil,
+                   doc="Smallest integer not below x.")
+trunc = elementwise("trunc", "x", c={"f": "trunc(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.trunc,
+                    doc="x without its fraction.")
+round = elementwise("round", "x", c={"f": "rint(x)", "iu": "x"}, kinds="iuf", grad=[ZERO_GRAD], ref=np.round,
+                    doc="Nearest integer, halves to even.")
+
+# Exponentials, logarithms, trigonometry -----------------------------------------------------------------------------
+
+
+def _real(name: str, c: str, grad: Any, ref: Any, doc: str, domain: tuple = (-3, 3), **fields: Any) -> Any:
+    """A function of one real variable: integers give the default float."""
+    return elementwise(name, "x", c=c, dtype=FLOAT, grad=[grad], ref=ref, doc=doc, domain=domain, **fields)
+
+
+exp = _real("exp", "exp(x)", lambda g, out: g * out, np.exp, "e to the power x.")
+exp2 = _real("exp2", "exp2(x)", lambda g, out: g * out * math.log(2), np.exp2, "2 to the power x.")
+expm1 = _real("expm1", "expm1(x)", lambda g, out: g * (out + 1), np.expm1, "exp(x) - 1, exact near zero.")
+log = _real("log", "log(x)", lambda g, x: g / x, np.log, "Natural logarithm.", (0.2, 4))
+log2 = _real("log2", "log2(x)", lambda g, x: g / (x * math.log(2)), np.log2, "Logarithm to base 2.", (0.2, 4))
+log10 = _real("log10", "log10(x)", lambda g, x: g / (x * math.log(10)), np.log10, "Logarithm to base 10.", (0.2, 4))
+log1p = _real("log1p", "log1p(x)", lambda g, x: g / (x + 1), np.log1p, "log(1 + x), exact near zero.", (-0.6, 3))
+sin = _real("sin", "sin(x)", lambda g, x: g * cos(x), np.sin, "Sine of x in radians.")
+cos = _real("cos", "cos(x)", lambda g, x: -g * sin(x), np.cos, "Cosine of x in radians.")
+tan = _real("tan", "tan(x)", lambda g, out: g * (square(out) + 1), np.tan, "Tangent of x in radians.", (-1.2, 1.2))
+asin = _real("asin", "asin(x)", lambda g, x: g * rsqrt(1 - square(x)), np.arcsin, "Inverse sine, in radians.",
+             (-0.9, 0.9), aliases=("arcsin",))
+acos = _real("acos", "acos(x)", lambda g, x: -g * rsqrt(1 - square(x)), np.arccos, "Inverse cosine, in radians.",
+             (-0.9, 0.9), aliases=("arccos",))
+atan = _real("atan", "atan(x)", lambda g, x: g / (square(x) + 1), np.arctan, "Inverse tangent, in radians.",
+             aliases=("arctan",))
+sinh = _real("sinh", "sinh(x)", lambda g, x: g * cosh(x), np.sinh, "Hyperbolic sine.")
+cosh = _real("cosh", "cosh(x)", lambda g, x: g * sinh(x), np.cosh, "Hyperbolic cosine.")
+asinh = _real("asinh", "asinh(x)", lambda g, x: g * rsqrt(square(x) + 1), np.arcsinh, "Inverse hyperbolic sine.",
+              aliases=("arcsinh",))
+acosh = _real("acosh", "acosh(x)", lambda g, x: g * rsqrt(square(x) - 1), np.arccosh, "Inverse hyperbolic cosine.",
+              (1.2, 4), aliases=("arccosh",))
+atanh = _real("atanh", "atanh(x)", lambda g, x: g / (1 - square(x)), np.arctanh, "Inverse hyperbolic tangent.",
+              (-0.9, 0.9), aliases=("arctanh",))
+erf = _real("erf", "erf(x)", lambda g, x: g * exp(-square(x)) * (2 / math.sqrt(math.pi)), _erf, "Error function.")
+erfc = _real("erfc", "erfc(x)", lambda g, x: -g * exp(-square(x)) * (2 / math.sqrt(math.pi)), _erfc, "1 - erf(x).")
+atan2 = elementwise("atan2", "x, y", c="atan2(x, y)", dtype=FLOAT, domain=(0.3, 3), ref=np.arctan2,
+                    aliases=("arctan2",), grad=[lambda g, x, y: g * y / (square(x) + square(y)),
+                                                lambda g, x, y: -g * x / (square(x) + square(y))],
+                    doc="Angle of the point (y, x) in radians, in its quadrant.")
+hypot = elementwise("hypot", "x, y", c="hypot(x, y)", dtype=FLOAT, domain=(0.3, 3), ref=np.hypot,
+                    grad=[lambda g, x, out: g * x / out, lambda g, y, out: g * y / out],
+                    doc="sqrt(x*x + y*y) without overflow.")
+logaddexp = elementwise("logaddexp", "x, y", dtype=FLOAT, ref=np.logaddexp,
+                        c="(x == y) ? x + K(0.6931471805599453) : fmax(x, y) + log1p(exp(-fabs(x - y)))",
+                        grad=[lambda g, x, y: g * sigmoid(x - y), lambda g, x, y: g * sigmoid(y - x)],
+                        doc="log(exp(x) + exp(y)) without overflow.")
+
+# Activations; their first derivatives are records of their own, so that a backward is one launch ---------------------
+
+
+def _backward(name: str, args: str, c: str, grad: Any, ref: Any, doc: str, domain: Any = (-3, 3)) -> Any:
+    return elementwise(name, args, c=c, dtype=FLOAT, grad=grad, ref=ref, doc=doc, domain=domain, kinds="f",
+                       public=False, method=False)
+
+
+def _sigmoid_ref(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+sigmoid = _real("sigmoid", "ONE / (ONE + exp(-x))", lambda g, out: _sigmoid_backward(g, out), _sigmoid_ref,
+                "1 / (1 + exp(-x)).")
+_sigmoid_backward = _backward("sigmoid_backward", "dy, y", "dy * (y * (ONE - y))",
+                              [lambda g, y: _sigmoid_backward(g, y), lambda g, dy, y: g * dy * (1 - y * 2)],
+                              lambda dy, y: dy * y * (1 - y), "dy times the slope of sigmoid where its value is y.")
+tanh = _real("tanh", "tanh(x)", lambda g, out: _tanh_backward(g, out), np.tanh, "Hyperbolic tangent.")
+_tanh_backward = _backward("tanh_backward", "dy, y", "dy * (ONE - y * y)",
+                           [lambda g, y: _tanh_backward(g, y), lambda g, dy, y: g * dy * y * -2.0],
+                           lambda dy, y: dy * (1 - y * y), "dy times the slope of tanh where its value is y.")
+relu = elementwise("relu", "x", c={"f": "(x > ZERO) ? x : ((x != x) ? x : ZERO)", "iu": "(x > ZERO) ? x : ZERO"},
+                   kinds="iuf", grad=[lambda g, out: _relu_backward(g, out)], ref=lambda x: np.maximum(x, 0),
+                   doc="x where positive, else 0; NaN of NaN.")
+_relu_backward = _backward("relu_backward", "dy, y", "(y > ZERO) ? dy : ZERO",
+                           [lambda g, y: _relu_backward(g, y), ZERO_GRAD],
+                           lambda dy, y: np.where(y > 0, dy, 0), "dy where relu's value y is positive, else 0.")
+silu = _real("silu", "x / (ONE + exp(-x))", lambda g, x: g * (sigmoid(x) * (x * (1 - sigmoid(x)) + 1)),
+             lambda x: x * _sigmoid_ref(x), "x * sigmoid(x), also called swish.")
+softplus = _real("softplus", "fmax(x, ZERO) + log1p(exp(-fabs(x)))", lambda g, x: g * sigmoid(x),
+                 lambda x: np.logaddexp(x, 0), "log(1 + exp(x)): smooth maximum of x and zero.", (-20, 20))
+
+_ROOT_HALF, _ROOT_TWO_PI = math.sqrt(0.5), math.sqrt(2 * math.pi)
+_gelu_erf = _real("gelu_erf", "K(0.5) * x * (ONE + erf(x * K(0.7071067811865476)))",
+                  lambda g, x: g * ((erf(x * _ROOT_HALF) + 1) * 0.5 + x * exp(square(x) * -0.5) / _ROOT_TWO_PI),
+                  lambda x: 0.5 * x * (1 + _erf(x * _ROOT_HALF)), "x times the normal distribution function at x.",
+                  public=False, method=False)
+_GELU_K, _GELU_C = math.sqrt(2 / math.pi), 0.044715
+
+
+def _gelu_tanh_slope(g: Any, x: Any) -> Any:
+    t = tanh((x + square(x) * x * _GELU_C) * _GELU_K)
+    return g * ((t + 1) * 0.5 + x * (1 - square(t)) * (square(x) * (3 * _GELU_C) + 1) * (0.5 * _GELU_K))
+
+
+_gelu_tanh = _real("gelu_tanh", "x / (ONE + exp(K(-1.5957691216057308) * (x + K(0.044715) * x * x * x)))",
+                   _gelu_tanh_slope,
+                   lambda x: 0.5 * x * (1 + np.tanh(_GELU_K * (x + _GELU_C * x**3))),
+                   "The tanh approximation of gelu, by 1 + tanh(u) = 2 / (1 + exp(-2u)).", public=False, method=False)
+
+
+def _gelu(x: Any, approximate: str = "none") -> Any:
+    if approximate not in ("none", "tanh"):
+        raise ValueError(bad("gelu", f"approximate={approximate!r}", "'none' or 'tanh'", "Pass one of these."))
+    return _gelu_tanh(x) if approximate == "tanh" else _gelu_erf(x)
+
+
+gelu = composite("gelu", "x, approximate='none'", "elementwise", run=_gelu,
+                 ref=lambda x, approximate="none": 0.5 * x * (1 + _erf(x * _ROOT_HALF)) if approximate == "none" else
+                 0.5 * x * (1 + np.tanh(_GELU_K * (x + _GELU_C * x**3))),
+                 cases=(Case(((3, 5),)), Case(((4,),), {"approximate": "tanh"})),
+                 doc="x * P(N <= x), N standard normal (Hendrycks and Gimpel 2016); 'tanh' for their approximation.")
+
+# Conversion ---------------------------------------------------------------------------------------------------------
+
+
+def _cast_rule(target: DType) -> Any:
+    return lambda op, operands: (operands[0], target)
+
+
+_CASTS = {d: Elementwise(Expression(f"to_{d.name}", ("x",), "x", _cast_rule(d))) for d in dtypes.ALL}
+_COPIES = Elementwise(Expression("clone", ("x",), "x", lambda op, operands: (dtypes.result_type(*operands),) * 2))
+
+
+def _astype(x: Any, dtype: Any) -> Any:
+    target = dtypes.dtype(dtype)
+    if not isinstance(x, Array):
+        raise DTypeError(bad("astype", type(x).__name__, "an array", "Use clgrad.tensor()."))
+    return x if x.dtype is target else _CASTS[target](x)
+
+
+astype = driver("astype", "x, dtype", "elementwise", run=_astype, grad=[lambda g, x_dtype: g.astype(x_dtype)],
+                ref=lambda x, dtype: x.astype(dtypes.dtype(dtype).np), domain=(0, 3),
+                cases=(Case(((3, 5),), {"dtype": "float64"}), Case(((2, 3),), {"dtype": "int32"})),
+                doc="The values in another dtype; the array itself where it has it already. Floats truncate to ints.")
+clone = driver("clone", "x", "elementwise", run=_COPIES, grad=[lambda g: g], ref=np.copy, cases=(Case(((3, 5),)),
+                                                                                             Case(((0,),))),
+               doc="A copy in memory of its own, in the same memory order where that has no gaps.")
+
+
+def _contiguous(x: Array) -> Array:
+    return x if x.is_contiguous() else _COPIES(x, out=empty(x.shape, x.dtype, x.device))
+
+
+contiguous = driver("contiguous", "x", "elementwise", run=_contiguous, grad=[lambda g: g], ref=np.ascontiguousarray,
+                    cases=(Case(((3, 5),)),), doc="The array with its elements row-major: itself, or a copy.")
+
+
+def assign(target: Array, value: Any) -> Array:
+    """Write ``value``, broadcast and converted, over ``target``."""
+    return _COPIES.into(target, value, any_cast=True)

@@ -1,0 +1,102 @@
+"""Matrix products: batched matmul, and linear (x @ weight.T + bias)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes
+from ..core.errors import ShapeError, bad
+from ..families.matmul import matmul as product
+from ..ndarray import Array
+from ..table import Case
+from .declare import composite, driver
+from .elementwise import add, astype
+from .reduce import sum
+from .shape import permute, reshape, squeeze, transpose, unsqueeze
+
+
+def _bmm(x: Array, y: Array) -> Array:
+    if x.dtype is dtypes.bool_ and y.dtype is dtypes.bool_:  # a sum of truths must not wrap
+        return astype(product(astype(x, dtypes.int32), astype(y, dtypes.int32)), dtypes.bool_)
+    return product(x, y)
+
+
+def _right_gradient(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
+    """x.T @ g; a batch of rows against one matrix is one product of tall matrices, not a sum of many."""
+    if len(y_shape) == 2 and x.ndim > 2:
+        x, g = reshape(x, (-1, x.shape[-1])), reshape(g, (-1, g.shape[-1]))
+    return bmm(transpose(x, -1, -2), g)
+
+
+bmm = driver("bmm", "x, y", "matmul", tensors=("x", "y"), run=_bmm, ref=np.matmul, domain=(-3, 3),
+                 grad=[lambda g, y: bmm(g, transpose(y, -1, -2)), _right_gradient],
+                 cases=(Case(((3, 5), (5, 4))), Case(((2, 3, 5), (2, 5, 4))), Case(((2, 3, 5), (5, 4))),
+                        Case(((3, 1, 2, 5), (2, 5, 3))), Case(((0, 3), (3, 2))), Case(((2, 0), (0, 3))),
+                        Case(((1, 37), (37, 6))), Case(((40, 33), (33, 1)))),
+                 doc="Matrices times matrices, batches broadcast; products are summed in float32 for float16, and wrap "
+                     "for integers.")
+
+
+def _run(x: Any, y: Any) -> Any:
+    for z in (x, y):
+        if not hasattr(z, "storage") or not z.shape:
+            raise ShapeError(bad("matmul", "a number or a 0-d array", "arrays of one dimension or more", "Use x * y."))
+    if x.ndim == 1 and y.ndim == 1:
+        return reshape(_checked(unsqueeze(x, 0), unsqueeze(y, 1), x, y), ())
+    if x.ndim == 1:
+        return squeeze(_checked(unsqueeze(x, 0), y, x, y), -2)
+    if y.ndim == 1:
+        return squeeze(_checked(x, unsqueeze(y, 1), x, y), -1)
+    return _checked(x, y, x, y)
+
+
+def _checked(a: Any, b: Any, x: Any, y: Any) -> Any:
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(bad("matmul", f"shapes {x.shape} and {y.shape}", "(..., M, K) and (..., K, N)",
+                             f"The inner sizes {a.shape[-1]} and {b.shape[-2]} must be equal; transpose one?"))
+    return bmm(a, b)
+
+
+matmul = composite("matmul", "x, y", "matmul", tensors=("x", "y"), run=_run, ref=np.matmul, operator="matmul",
+                   cases=(Case(((5,), (5,))), Case(((3, 5), (5,))), Case(((5,), (2, 5, 4))), Case(((3, 5), (5, 4)))),
+                   doc="Matrix product with NumPy's rules: vectors are rows or columns as needed, batches broadcast.")
+
+
+def _mm(x: Any, y: Any) -> Any:
+    if x.ndim != 2 or y.ndim != 2:
+        raise ShapeError(bad("mm", f"shapes {x.shape} and {y.shape}", "two matrices", "Use matmul for the rest."))
+    return _checked(x, y, x, y)
+
+
+mm = composite("mm", "x, y", "matmul", tensors=("x", "y"), run=_mm, ref=np.matmul, cases=(Case(((3, 5), (5, 4))),),
+               doc="Matrix product of exactly two matrices.")
+
+
+def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(bad("linear", f"input {x.shape} and weight {weight.shape}", "(..., in) and (out, in)",
+                             "The input's last axis must equal the weight's second."))
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(bad("linear", f"bias {bias.shape} for weight {weight.shape}", f"({weight.shape[0]},)",
+                             "Give one bias an output."))
+    rows = x if x.ndim > 1 else x.view((1, *x.shape), (0, *x.strides), x.offset)
+    out = product(rows, weight.T)
+    if bias is not None:
+        out = add.op.run(out, bias, out=out) if out.dtype is dtypes.result_type(out.dtype, bias.dtype) else out + bias
+    return out if x.ndim > 1 else out.reshape(out.shape[1:])
+
+
+def _rows(a: Any) -> Any:
+    return reshape(a, (-1, a.shape[-1]))
+
+
+linear = driver("linear", "x, weight, bias=None", "matmul", tensors=("x", "weight", "bias"), run=_linear,
+                grad=[lambda g, weight: _run(g, weight),
+                      lambda g, x: bmm(permute(_rows(g), (1, 0)), _rows(x)),
+                      lambda g: sum(_rows(g), 0)],
+                ref=lambda x, weight, bias=None: x @ weight.T + (0 if bias is None else bias), kinds="f", method=False,
+                cases=(Case(((3, 5), (4, 5), (4,))), Case(((2, 3, 5), (4, 5), (4,))), Case(((5,), (4, 5), (4,))),
+                       Case(((0, 5), (4, 5), (4,)))),
+                doc="x @ weight.T + bias for x of shape (..., in), weight (out, in) and bias (out,) or None.")

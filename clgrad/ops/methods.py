@@ -1,0 +1,120 @@
+"""Methods and Python operators of Array and Variable, attached from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd.mode import is_grad_enabled
+from ..autograd.variable import Variable, unwrap
+from ..core.errors import GraphError, bad
+from ..ndarray import Array
+from ..table import Op
+
+_REFLECTED = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift",
+              "rshift"}
+_OPERANDS = (Array, Variable, int, float, np.generic, np.ndarray)
+
+
+def attach(op: Op, function: Callable) -> None:
+    """Give Array and Variable the method ``op.name`` (and its aliases), its operator, and their writing forms."""
+    names = (op.name, *op.aliases)
+    if op.variadic:
+        function = _variadic(op, function)
+    for kind in (Array, Variable):
+        if op.method and not op.sequence:
+            for name in names:
+                if name not in kind.__dict__:
+                    setattr(kind, name, function)
+                if op.inplace is not None and not hasattr(kind, name + "_"):
+                    setattr(kind, name + "_", _writing(op))
+        if op.operator is not None:
+            _attach_operator(kind, op, function)
+
+
+def _variadic(op: Op, function: Callable) -> Callable:
+    """The method form ``x.reshape(2, 3)`` of ``reshape(x, (2, 3))``."""
+    name = op.attrs[-1]
+
+    def method(self: Any, *values: Any, **named: Any) -> Any:
+        if named:
+            return function(self, *values, **named)
+        return function(self, values[0] if len(values) == 1 and not isinstance(values[0], int) else values)
+
+    method.__name__ = op.name
+    method.__doc__ = f"{op.doc} ``{name}`` may be given as separate ints."
+    return method
+
+
+def _attach_operator(kind: type, op: Op, function: Callable) -> None:
+    if len(op.tensors) == 1:
+        setattr(kind, f"__{op.operator}__", function)
+        return
+
+    def forward(self: Any, other: Any) -> Any:
+        return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+
+    def reflected(self: Any, other: Any) -> Any:
+        return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
+
+    setattr(kind, f"__{op.operator}__", forward)
+    if op.operator in _REFLECTED:
+        setattr(kind, f"__r{op.operator}__", reflected)
+        if op.inplace is not None:
+            setattr(kind, f"__i{op.operator}__", _writing(op))
+
+
+def _writing(op: Op) -> Callable:
+    """The form that writes over its first operand: ``x.add_(y)``, ``x += y``."""
+    inplace = op.inplace
+
+    def write(self: Any, *others: Any) -> Any:
+        if isinstance(self, Variable):
+            refuse_recorded(op.name, self, others)
+        inplace(unwrap(self), unwrap(self), *map(unwrap, others))
+        return self
+
+    write.__name__ = op.name + "_"
+    write.__doc__ = f"{op.doc} Writes over the array itself, whose dtype and shape stay."
+    return write
+
+
+def refuse_recorded(name: str, target: Any, others: tuple = ()) -> None:
+    """In-place writes are for what the graph does not record: raise on the rest."""
+    if not isinstance(target, Variable) or not is_grad_enabled():
+        return
+    if target.requires_grad:
+        what = "a leaf that requires grad" if target.is_leaf else "the result of a recorded op"
+        raise GraphError(bad(f"{name}_", f"an in-place write to {what}", "a Variable outside the graph",
+                             f"Update parameters under clgrad.no_grad(), or use the op that returns a new array "
+                             f"(x = x.{name}(...))."))
+    if any(isinstance(o, Variable) and o.requires_grad for o in others):
+        raise GraphError(bad(f"{name}_", "an operand that requires grad, written into a Variable that does not",
+                             "operands outside the graph", "Use the op that returns a new array, or .detach()."))
+
+
+def attach_indexing(getitem: Callable, take: Callable, where: Callable, assign: Callable) -> None:
+    """``x[key]`` and ``x[key] = value``: ints, slices, None, ellipsis; one integer array; to write, a bool mask."""
+    def read(self: Any, key: Any) -> Any:
+        if isinstance(key, (Array, Variable)) and key.ndim:
+            if key.dtype.kind == "b":
+                raise IndexError(bad("index", "a bool mask to read by", "ints, slices, None, an ellipsis, an int array",
+                                     "The result's size would depend on values: use where(mask, x, 0)."))
+            return take(self, unwrap(key), 0)
+        return getitem(self, key)
+
+    def write(self: Any, key: Any, value: Any) -> None:
+        refuse_recorded("setitem", self, (value,))
+        target, value = unwrap(self), unwrap(value)
+        if isinstance(key, (Array, Variable)) and key.dtype.kind == "b":
+            mask = unwrap(key)
+            mask = mask.reshape((*mask.shape, *(1,) * (target.ndim - mask.ndim)))
+            assign(target, where(mask, value, target))
+        else:
+            assign(getitem(target, key), value)
+
+    for kind in (Array, Variable):
+        kind.__getitem__ = read
+        kind.__setitem__ = write

@@ -1,0 +1,192 @@
+"""Reductions over any set of axes: records of one kernel, and statistics made of them."""
+
+from __future__ import annotations
+
+import builtins
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes, shapes
+from ..core.dtypes import DType, check_kind
+from ..core.errors import DTypeError, bad
+from ..families.reduce import ArgReduce, Reduce, Reduction
+from ..table import ZERO_GRAD, Case
+from .declare import composite, driver
+from .elementwise import astype, maximum, minimum, sqrt, square, where
+from .index import take_along
+from .shape import expand, reshape, squeeze
+
+_CASES = (Case(((3, 5),)), Case(((3, 5),), {"dim": 0}), Case(((3, 5),), {"dim": -1, "keepdim": True}),
+          Case(((2, 3, 4),), {"dim": (0, 2)}), Case(((2, 3, 4),), {"dim": 1}), Case(((),)),
+          Case(((70, 33),), {"dim": 0}), Case(((2, 300),), {"dim": 1}))
+_EMPTY = (Case(((0, 4),)), Case(((0, 4),), {"dim": 0}), Case(((4, 0),), {"dim": 1}))
+
+
+def _spread(g: Any, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
+    """A gradient of the reduced shape, read at every element that was reduced."""
+    if not keepdim:
+        axes = shapes.axis_tuple("reduce", dim, len(shape))
+        g = reshape(g, shapes.reduced(shape, axes, True))
+    return expand(g, shape)
+
+
+def _kept(out: Any, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
+    """A result with its reduced axes as size 1, so that it broadcasts against the input."""
+    return out if keepdim else reshape(out, shapes.reduced(shape, shapes.axis_tuple("reduce", dim, len(shape)), True))
+
+
+def _np(f: Any) -> Any:
+    """NumPy's reduction with our argument names."""
+    return lambda x, dim=None, keepdim=False, **kw: f(x, axis=tuple(dim) if isinstance(dim, list) else dim,
+                                                     keepdims=keepdim, **kw)
+
+
+def _summing(d: DType) -> tuple[DType, DType]:
+    return (dtypes.summing(d),) * 2
+
+
+def _same(d: DType) -> tuple[DType, DType]:
+    return d, d
+
+
+def _floating(d: DType) -> tuple[DType, DType]:
+    return (dtypes.floating(d),) * 2
+
+
+def _truth(d: DType) -> tuple[DType, DType]:
+    return d, dtypes.bool_
+
+
+_LARGER = {"f": "(a != a) ? a : (((b != b) || (b > a)) ? b : a)", "biu": "(b > a) ? b : a"}
+_SMALLER = {"f": "(a != a) ? a : (((b != b) || (b < a)) ? b : a)", "biu": "(b < a) ? b : a"}
+_sum = Reduce(Reduction("sum", "a + b", "0", _summing))
+_prod = Reduce(Reduction("prod", "a * b", "1", _summing))
+_mean = Reduce(Reduction("mean", "a + b", "0", _floating, final="a / (T)count"))
+_amax = Reduce(Reduction("amax", _LARGER, "lowest", _same, empty=False))
+_amin = Reduce(Reduction("amin", _SMALLER, "highest", _same, empty=False))
+_any = Reduce(Reduction("any", "(a > b) ? a : b", "0", _truth, map="(x != ZERO) ? ONE : ZERO"))
+_all = Reduce(Reduction("all", "(a < b) ? a : b", "1", _truth, map="(x != ZERO) ? ONE : ZERO"))
+
+
+def _run_typed(reduce: Reduce) -> Any:
+    """A reduction whose ``dtype`` argument says what to accumulate in and return."""
+    def run(x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
+        return reduce(x, dim, keepdim, accumulate=None if dtype is None else dtypes.dtype(dtype))
+
+    return run
+
+
+def _run_mean(x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
+    wanted = None if dtype is None else dtypes.dtype(dtype)
+    if wanted is not None:
+        check_kind("mean", "f", wanted)
+    return _mean(x, dim, keepdim, accumulate=wanted)
+
+
+_ARGS = "x, dim=None, keepdim=False"
+sum = driver("sum", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_sum), ref=_np(np.sum), cases=_CASES + _EMPTY,
+             grad=[lambda g, x_shape, dim, keepdim: _spread(g, x_shape, dim, keepdim)],
+             doc="Sum over ``dim`` (None: all axes; an int or several). Integers and bools are summed in 64 bits.")
+mean = driver("mean", _ARGS + ", *, dtype=None", "reduce", run=_run_mean, ref=_np(np.mean), cases=_CASES,
+              grad=[lambda g, x_shape, dim, keepdim: _spread(g / _count(x_shape, dim), x_shape, dim, keepdim)],
+              doc="Arithmetic mean over ``dim``; of integers in the default float; NaN of nothing.")
+prod = driver("prod", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_prod), ref=_np(np.prod),
+              cases=_CASES[:5] + _EMPTY, domain=(0.5, 1.5),
+              grad=[lambda g, x, dim, keepdim: _prod_gradient(g, x, dim, keepdim)],
+              doc="Product over ``dim``. Integers and bools are multiplied in 64 bits.")
+amax = driver("amax", _ARGS, "reduce", run=_amax, ref=_np(np.max), cases=_CASES,
+              grad=[lambda g, x, out, dim, keepdim: _at_extreme(g, x, out, dim, keepdim)],
+              doc="Largest value over ``dim``; NaN if there is one. Ties share the gradient.")
+amin = driver("amin", _ARGS, "reduce", run=_amin, ref=_np(np.min), cases=_CASES,
+              grad=[lambda g, x, out, dim, keepdim: _at_extreme(g, x, out, dim, keepdim)],
+              doc="Smallest value over ``dim``; NaN if there is one. Ties share the gradient.")
+any = driver("any", _ARGS, "reduce", run=_any, ref=_np(np.any), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
+             doc="Whether some element over ``dim`` is nonzero.", domain=(-0.6, 0.6))
+all = driver("all", _ARGS, "reduce", run=_all, ref=_np(np.all), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
+             doc="Whether every element over ``dim`` is nonzero.")
+_SINGLE = tuple(c for c in _CASES if not isinstance(c.attrs.get("dim"), tuple))
+argmax = driver("argmax", _ARGS, "reduce", run=ArgReduce("argmax", ">"), ref=_np(np.argmax), cases=_SINGLE,
+                grad=[ZERO_GRAD], doc="Position (int64) of the first largest element along ``dim``, or in the "
+                                      "flattened array. A NaN counts as largest.")
+argmin = driver("argmin", _ARGS, "reduce", run=ArgReduce("argmin", "<"), ref=_np(np.argmin), cases=_SINGLE,
+                grad=[ZERO_GRAD], doc="Position (int64) of the first smallest element along ``dim``, or in the "
+                                      "flattened array. A NaN counts as smallest.")
+
+
+def _count(shape: tuple[int, ...], dim: Any) -> int:
+    count = 1
+    for a in shapes.axis_tuple("mean", dim, len(shape)):
+        count *= shape[a]
+    return count
+
+
+def _at_extreme(g: Any, x: Any, out: Any, dim: Any, keepdim: bool) -> Any:
+    chosen = astype(x == _kept(out, x.shape, dim, keepdim), g.dtype)
+    return _kept(g, x.shape, dim, keepdim) * chosen / sum(chosen, dim, True)
+
+
+def _prod_gradient(g: Any, x: Any, dim: Any, keepdim: bool) -> Any:
+    """d prod / dx_i is the product of the others: by division where nothing is zero, and apart where one is.
+
+    With one zero, only its own slope is nonzero: the product of the rest. With more, every slope is zero.
+    """
+    zero = x == 0
+    rest = where(zero, 1.0, x)
+    zeros = sum(zero, dim, True)
+    others = prod(rest, dim, True) / rest
+    slope = where(zeros == 0, others, where((zeros == 1) & zero, others, 0.0))
+    return _kept(g, x.shape, dim, keepdim) * slope
+
+
+# Statistics and extremes made of the above --------------------------------------------------------------------------
+
+
+def _var(x: Any, dim: Any = None, keepdim: bool = False, *, correction: int = 1) -> Any:
+    check_kind("var", "f", x.dtype)
+    count = _count(x.shape, dim)
+    deviation = x - mean(x, dim, True)
+    divisor = builtins.max(count - correction, 0)
+    total = sum(square(deviation), dim, keepdim)
+    return total / divisor if divisor else total * float("nan")
+
+
+_STAT_CASES = tuple(c for c in _CASES if c.shapes != ((),))
+var = composite("var", _ARGS + ", *, correction=1", "reduce", run=_var, kinds="f", cases=_STAT_CASES,
+                ref=lambda x, dim=None, keepdim=False, correction=1: np.var(x, axis=dim, keepdims=keepdim,
+                                                                            ddof=correction),
+                doc="Variance over ``dim``, about the mean computed first; divided by count - ``correction``.")
+std = composite("std", _ARGS + ", *, correction=1", "reduce", kinds="f", cases=_STAT_CASES,
+                run=lambda x, dim=None, keepdim=False, *, correction=1: sqrt(_var(x, dim, keepdim,
+                                                                                 correction=correction)),
+                ref=lambda x, dim=None, keepdim=False, correction=1: np.std(x, axis=dim, keepdims=keepdim,
+                                                                            ddof=correction),
+                doc="Standard deviation over ``dim``: root of the variance.")
+
+MaxResult = namedtuple("max", ["values", "indices"])
+MinResult = namedtuple("min", ["values", "indices"])
+
+
+def _extreme(name: str, full: Any, position: Any, elementwise: Any, result: type) -> Any:
+    """PyTorch's max and min: of all, of two arrays, or (values, indices) along one axis."""
+    def run(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+        if dim is None:
+            return full(x)
+        if not isinstance(dim, int):
+            if hasattr(dim, "storage"):
+                return elementwise(x, dim)
+            raise DTypeError(bad(name, f"dim={dim!r}", "an int, or another array", f"For several axes use a{name}."))
+        at = position(x, dim, True)
+        values = take_along(x, at, dim)
+        return result(values, at) if keepdim else result(squeeze(values, dim), squeeze(at, dim))
+
+    return run
+
+
+max = composite("max", _ARGS, "reduce", run=_extreme("max", amax, argmax, maximum, MaxResult), cases=(Case(((3, 5),)),),
+                ref=lambda x, dim=None, keepdim=False: np.max(x, axis=dim, keepdims=keepdim),
+                doc="Largest element of all; with ``dim``, a pair (values, indices); with an array, maximum(x, dim).")
+min = composite("min", _ARGS, "reduce", run=_extreme("min", amin, argmin, minimum, MinResult), cases=(Case(((3, 5),)),),
+                ref=lambda x, dim=None, keepdim=False: np.min(x, axis=dim, keepdims=keepdim),
+                doc="Smallest element of all; with ``dim``, a pair (values, indices); with an array, minimum(x, dim).")

@@ -1,0 +1,159 @@
+"""The Op record: everything about one op stands together, and is checked when it is declared.
+
+From a record come its function, its methods, its kernels, its graph node, its tests and its row in the op table.
+A derivative's *parameter names are its save list*: ``g`` is the incoming gradient, ``out`` the result, a tensor
+argument's name that input, ``x_shape``, ``x_dtype`` and ``x_device`` only that of it, ``needs`` which inputs want a
+gradient, any other name an attribute.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .core.errors import GraphError
+
+OPS: dict[str, Op] = {}
+
+
+class ZeroGrad:
+    """Marker: the derivative is zero (or the result is not differentiable in this argument)."""
+
+    def __repr__(self) -> str:
+        return "ZERO_GRAD"
+
+
+ZERO_GRAD = ZeroGrad()
+
+
+@dataclass(frozen=True)
+class NoGrad:
+    """Marker: asking for this derivative is an error, which says why."""
+
+    why: str
+
+    def error(self, op: str) -> GraphError:
+        return GraphError(f"{op}: has no derivative in this argument: {self.why}. Detach it, or compute it otherwise.")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A derivative with its save list resolved: what it is called with, by name."""
+
+    call: Callable
+    names: tuple[str, ...]
+
+    @staticmethod
+    def of(call: Callable) -> Rule:
+        return Rule(call, tuple(inspect.signature(call).parameters))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call to test an op with: shapes (or arrays by name) of its tensors, and attributes."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One op. ``args`` is its Python signature, tensors first; ``run(*arrays, *attrs)`` computes on plain arrays.
+
+    ``grad`` has an entry for each tensor argument: a rule, ZERO_GRAD or NoGrad; or it is one rule for all of them,
+    which returns a tuple. ``kinds`` are the dtype kinds taken (b bool, i and u integer, f float), ``domain`` the
+    interval test inputs are drawn from, one for all or one a tensor. ``ref`` computes the same with NumPy.
+    ``operator`` is the Python operator (``"add"`` for ``+``) and ``inplace(target, *operands)`` its writing form.
+    A ``composite`` is made of other ops, which carry the derivative. A ``variadic`` method takes its last argument as
+    ints too (``x.permute(1, 0)``); ``several`` results come as a tuple.
+    """
+
+    name: str
+    args: str
+    family: str
+    tensors: tuple[str, ...]
+    run: Callable
+    grad: Any
+    ref: Callable
+    doc: str
+    kinds: str = "biuf"
+    domain: Any = (-3.0, 3.0)
+    cases: tuple[Case, ...] = ()
+    aliases: tuple[str, ...] = ()
+    method: bool = True
+    operator: str | None = None
+    inplace: Callable | None = None
+    public: bool = True
+    method_only: bool = False
+    variadic: bool = False
+    several: bool = False
+    sequence: bool = False
+    composite: bool = False
+    c: str | None = None
+    rtype: Callable | None = None
+    attrs: tuple[str, ...] = ()
+    rules: tuple = ()
+    joint: Rule | None = None
+    wanted: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        signature = inspect.signature(eval(f"lambda {self.args}: None"))
+        names = tuple(signature.parameters)
+        if names[:len(self.tensors)] != self.tensors:
+            raise TypeError(f"op {self.name}: tensors {self.tensors} must open the signature ({self.args})")
+        put("attrs", names[len(self.tensors):])
+        if not self.doc or not callable(self.ref):
+            raise TypeError(f"op {self.name}: needs a doc and a reference")
+        if self.name in OPS:
+            raise TypeError(f"op {self.name}: declared twice")
+        if not self.composite:
+            self._resolve_rules(put)
+        OPS[self.name] = self
+
+    def _resolve_rules(self, put: Callable) -> None:
+        if callable(self.grad):
+            put("joint", Rule.of(self.grad))
+            rules = (self.joint,)
+        else:
+            if self.grad is None or len(self.grad) != len(self.tensors):
+                raise TypeError(f"op {self.name}: needs a grad entry for each of {self.tensors}")
+            put("rules", tuple(Rule.of(r) if callable(r) else r for r in self.grad))
+            rules = self.rules
+        allowed = {"g", "out", "needs", *self.tensors, *self.attrs}
+        allowed |= {f"{t}_{what}" for t in self.tensors for what in ("shape", "dtype", "device")}
+        wanted: set[str] = set()
+        for rule in rules:
+            if isinstance(rule, Rule):
+                unknown = set(rule.names) - allowed
+                if unknown:
+                    raise TypeError(f"op {self.name}: its derivative asks for {sorted(unknown)}, "
+                                    f"expected names from {sorted(allowed)}")
+                wanted |= set(rule.names)
+            elif not isinstance(rule, (ZeroGrad, NoGrad)):
+                raise TypeError(f"op {self.name}: a grad entry is a rule, ZERO_GRAD or NoGrad, got {rule!r}")
+        put("wanted", frozenset(wanted))
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether some argument has a derivative rule."""
+        return self.composite or self.joint is not None or any(isinstance(r, Rule) for r in self.rules)
+
+
+def make_function(op: Op, apply: Callable) -> Callable:
+    """The public function of a record: a true Python signature around ``apply(op, tensors, attributes)``."""
+    tensors = op.tensors[0] if op.sequence else "(" + "".join(f"{t}, " for t in op.tensors) + ")"
+    attrs = "(" + "".join(f"{a}, " for a in op.attrs) + ")"
+    body = f"_run({', '.join((*op.tensors, *(f'{a}={a}' for a in op.attrs)))})" if op.composite else (
+        f"_apply(_op, {tensors}, {attrs})")
+    scope: dict[str, Any] = {"_apply": apply, "_op": op, "_run": op.run}
+    exec(f"def {op.name}({op.args}):\n    return {body}", scope)
+    function = scope[op.name]
+    function.__doc__ = op.doc
+    function.__module__ = "clgrad"
+    function.op = op
+    return function
