@@ -1,0 +1,37 @@
+"""clgrad: arrays and automatic differentiation on any OpenCL device, in PyTorch's vocabulary.
+
+Importing opens no device and builds nothing; the first op does.
+"""
+
+from . import autograd as autograd
+from .autograd import Function as Function
+from .autograd import Variable as Variable
+from .autograd import enable_grad as enable_grad
+from .autograd import is_grad_enabled as is_grad_enabled
+from .autograd import no_grad as no_grad
+from .autograd import set_grad_enabled as set_grad_enabled
+from .core import errors as errors
+from .core.config import config as config
+from .core.dtypes import DType as DType
+from .core.dtypes import bool_ as bool
+from .core.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from .core.dtypes import get_default_dtype as get_default_dtype
+from .core.dtypes import result_type as result_type
+from .core.dtypes import set_default_dtype as set_default_dtype
+from .core.errors import OutOfMemoryError as OutOfMemoryError
+from .factories import *
+from .ndarray import Array as Array
+from .ops import FUNCTIONS as _FUNCTIONS
+from .runtime.device import Device as Device
+from .runtime.device import default_device as default_device
+from .runtime.device import device as device
+from .runtime.device import devices as devices
+from .runtime.device import set_default_device as set_default_device
+from .runtime.launch import empty_cache as empty_cache
+from .runtime.launch import memory_stats as memory_stats
+from .runtime.launch import synchronize as synchronize
+
+__version__ = "0.1.0"
+
+half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
+globals().update(_FUNCTIONS)

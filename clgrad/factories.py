@@ -1,0 +1,121 @@
+"""Factories of Variables: from host data, of one value, of ranges. ``clgrad.array`` has the same for Arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .autograd.variable import Variable, unwrap
+from .core import dtypes
+from .core.dtypes import DType
+from .core.errors import ShapeError, bad
+from .ndarray import Array, from_host
+from .ndarray import full as full_array
+from .runtime.device import Device
+from .runtime.device import device as find_device
+
+
+def _dtype(dtype: Any, default: DType | None = None) -> DType:
+    return (default or dtypes.get_default_dtype()) if dtype is None else dtypes.dtype(dtype)
+
+
+def shape_of(op: str, size: tuple) -> tuple[int, ...]:
+    """The shape meant by ``f(2, 3)`` or ``f((2, 3))``."""
+    given = size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size
+    shape = tuple(int(n) for n in given)
+    if any(n < 0 for n in shape):
+        raise ShapeError(bad(op, f"shape {shape}", "sizes of 0 or more", "Give non-negative sizes."))
+    return shape
+
+
+def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Array:
+    """An Array of host data, an Array or a Variable, converted and moved where asked."""
+    wanted = None if dtype is None else dtypes.dtype(dtype)
+    if isinstance(data, (Array, Variable)):
+        source = unwrap(data)
+        result = source if device is None else move(source, find_device(device))
+        result = result if wanted is None else result.astype(wanted)
+        return result.clone() if copy and result is source else result
+    if isinstance(data, (list, tuple)) and data and all(isinstance(d, (Array, Variable)) for d in data):
+        data = [unwrap(d).tolist() for d in data]
+    return from_host(data, wanted, device)
+
+
+def move(source: Array, device: Device) -> Array:
+    """The array on another device, by way of the host (counted as a copy on both)."""
+    return source if source.device is device else from_host(source.numpy(), source.dtype, device)
+
+
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """A Variable with a copy of ``data``: numbers, nested sequences, NumPy arrays, Arrays, Variables.
+
+    NumPy arrays keep their dtype; Python floats get the default float, ints int64.
+    """
+    return Variable(as_array(data, dtype, device, copy=True), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Variable:
+    """A Variable of ``data``, without a copy where it is on the device already."""
+    if isinstance(data, Variable) and dtype is None and device is None:
+        return data
+    return Variable(as_array(data, dtype, device))
+
+
+def from_numpy(data: np.ndarray, device: Any = None) -> Variable:
+    """A Variable with a *copy* of a NumPy array: device memory is never shared with the host silently."""
+    if not isinstance(data, np.ndarray):
+        raise TypeError(bad("from_numpy", type(data).__name__, "a numpy.ndarray", "Use clgrad.tensor()."))
+    return Variable(from_host(data, None, device))
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """A Variable of one value; without ``dtype``, that of the value."""
+    shape = shape_of("full", (size,) if isinstance(size, int) else tuple(size))
+    d = _dtype(dtype, dtypes.of_scalar(fill_value))
+    return Variable(full_array(shape, fill_value, d, find_device(device)), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """A Variable of zeros, of the default float unless said otherwise."""
+    return Variable(full_array(shape_of("zeros", size), 0, _dtype(dtype), find_device(device)), requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """A Variable of ones, of the default float unless said otherwise."""
+    return Variable(full_array(shape_of("ones", size), 1, _dtype(dtype), find_device(device)), requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """A Variable with whatever is in memory."""
+    from .ndarray import empty as empty_array
+
+    return Variable(empty_array(shape_of("empty", size), _dtype(dtype), find_device(device)), requires_grad)
+
+
+def full_like(x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Variable:
+    """A Variable of one value with the shape, dtype and device of ``x`` unless said otherwise."""
+    target = x.device if device is None else find_device(device)
+    return Variable(full_array(x.shape, fill_value, _dtype(dtype, x.dtype), target), requires_grad)
+
+
+def zeros_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Zeros with the shape, dtype and device of ``x`` unless said otherwise."""
+    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Ones with the shape, dtype and device of ``x`` unless said otherwise."""
+    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Uninitialised, with the shape, dtype and device of ``x`` unless said otherwise."""
+    return empty(x.shape, dtype=_dtype(dtype, x.dtype), device=x.device if device is None else device,
+                 requires_grad=requires_grad)
+
+
+__all__ = ["as_tensor", "empty", "empty_like", "from_numpy", "full", "full_like", "ones", "ones_like", "tensor",
+           "zeros", "zeros_like"]
