@@ -3,6 +3,7 @@
 Importing opens no device and builds nothing; the first op does.
 """
 
+from . import array as array
 from . import autograd as autograd
 from .autograd import Function as Function
 from .autograd import Variable as Variable

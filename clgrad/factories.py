@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,12 @@ from .autograd.variable import Variable, unwrap
 from .core import dtypes
 from .core.dtypes import DType
 from .core.errors import ShapeError, bad
+from .families import random
+from .families.ramp import ramp
+from .families.random import Generator
 from .ndarray import Array, from_host
 from .ndarray import full as full_array
+from .ops.elementwise import assign
 from .runtime.device import Device
 from .runtime.device import device as find_device
 
@@ -117,5 +122,110 @@ def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: 
                  requires_grad=requires_grad)
 
 
-__all__ = ["as_tensor", "empty", "empty_like", "from_numpy", "full", "full_like", "ones", "ones_like", "tensor",
-           "zeros", "zeros_like"]
+# Ranges and random numbers -------------------------------------------------------------------------------------------
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Variable:
+    """start, start + step, ... below ``end``; ``arange(n)`` counts from 0. int64 of ints, else the default float."""
+    if end is None:
+        start, end = 0, start
+    if step == 0 or math.isnan(step):
+        raise ValueError(bad("arange", f"step={step}", "a step other than 0", "Choose its sign and size."))
+    inferred = dtypes.int64 if all(isinstance(v, int) for v in (start, end, step)) else dtypes.get_default_dtype()
+    count = max(0, math.ceil((end - start) / step))
+    array = ramp(count, start, step, _dtype(dtype, inferred), find_device(device))
+    return Variable(array, requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None,
+             requires_grad: bool = False) -> Variable:
+    """``steps`` values from ``start`` to ``end``, both included, evenly spaced."""
+    if steps < 0:
+        raise ValueError(bad("linspace", f"steps={steps}", "0 or more", "Give the number of values."))
+    step = (end - start) / (steps - 1) if steps > 1 else 0.0
+    array = ramp(steps, start, step, _dtype(dtype), find_device(device), end)
+    return Variable(array, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+        requires_grad: bool = False) -> Variable:
+    """A matrix of n x m (n x n without m) with ones on its diagonal."""
+    columns = n if m is None else m
+    result = full_array(shape_of("eye", (n, columns)), 0, _dtype(dtype), find_device(device))
+    diagonal = min(n, columns)
+    if diagonal:
+        assign(result.view((diagonal,), (columns + 1,), 0), 1)
+    return Variable(result, requires_grad)
+
+
+def manual_seed(seed: int) -> random.Generator:
+    """Start the default generator at ``seed``: the same numbers follow on every device. Returns the generator."""
+    return random.default_generator.manual_seed(seed)
+
+
+def initial_seed() -> int:
+    """The default generator's seed."""
+    return random.default_generator.initial_seed()
+
+
+def rand(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False) -> Variable:
+    """Uniform numbers in [0, 1)."""
+    array = random.uniform(shape_of("rand", size), _dtype(dtype), find_device(device), generator)
+    return Variable(array, requires_grad)
+
+
+def randn(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Variable:
+    """Standard normal numbers, by inversion."""
+    array = random.normal(shape_of("randn", size), _dtype(dtype), find_device(device), generator)
+    return Variable(array, requires_grad)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
+            device: Any = None, requires_grad: bool = False) -> Variable:
+    """Integers low <= i < high, uniform; ``randint(high, size)`` starts at 0. int64 unless said otherwise."""
+    if size is None:
+        low, high, size = 0, low, high
+    if size is None or high is None:
+        raise TypeError(bad("randint", "no size", "randint([low,] high, size)", "Give the shape as a tuple."))
+    array = random.integers(low, high, shape_of("randint", (size,)), _dtype(dtype, dtypes.int64), find_device(device),
+                            generator)
+    return Variable(array, requires_grad)
+
+
+def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
+             requires_grad: bool = False) -> Variable:
+    """0 .. n - 1 in random order, made on the device. int64 unless said otherwise."""
+    array = random.permutation(n, _dtype(dtype, dtypes.int64), find_device(device), generator)
+    return Variable(array, requires_grad)
+
+
+def _float_like(x: Any, dtype: Any) -> DType:
+    return dtypes.floating(x.dtype) if dtype is None else dtypes.dtype(dtype)
+
+
+def rand_like(x: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Variable:
+    """Uniform numbers in [0, 1) with x's shape; of an integer x, in the default float."""
+    return rand(x.shape, generator=generator, dtype=_float_like(x, dtype), device=device or x.device,
+                requires_grad=requires_grad)
+
+
+def randn_like(x: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False) -> Variable:
+    """Standard normal numbers with x's shape; of an integer x, in the default float."""
+    return randn(x.shape, generator=generator, dtype=_float_like(x, dtype), device=device or x.device,
+                 requires_grad=requires_grad)
+
+
+def bernoulli(p: Any, *, generator: Any = None) -> Variable:
+    """1 with the probability that each element of ``p`` gives, else 0, in p's dtype."""
+    draws = random.uniform(p.shape, dtypes.floating(p.dtype), p.device, generator)
+    return Variable((draws < unwrap(p)).astype(p.dtype))
+
+
+__all__ = ["Generator", "arange", "as_tensor", "bernoulli", "empty", "empty_like", "eye", "from_numpy", "full",
+           "full_like", "initial_seed", "linspace", "manual_seed", "ones", "ones_like", "rand", "rand_like", "randint",
+           "randn", "randn_like", "randperm", "tensor", "zeros", "zeros_like"]

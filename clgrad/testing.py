@@ -87,7 +87,7 @@ def expected_of(op: Op, inputs: Sequence[np.ndarray], attrs: dict[str, Any]) -> 
     plain = np.asarray(call(inputs))
     if plain.dtype.kind != "f":
         return plain, dtypes.dtype(plain.dtype)
-    wide = [x.astype(np.float64) if x.dtype.kind == "f" or op.family == "elementwise" else x for x in inputs]
+    wide = [x.astype(np.float64) if x.dtype.kind == "f" or not floats else x for x in inputs]
     values = np.asarray(call(wide)).astype(np.float64)
     if op.c is None and not op.composite and op.family == "elementwise":  # a conversion: the reference says to what
         return values, dtypes.dtype(plain.dtype)

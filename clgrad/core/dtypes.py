@@ -72,6 +72,7 @@ ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16,
            "bool_": bool_}  # PyTorch's second names
 
 _BY_NAME = {d.name: d for d in ALL} | ALIASES
+NAMES = frozenset(_BY_NAME)
 _BY_NUMPY = {d.np: d for d in ALL}
 _PROMOTED: dict[tuple[DType, DType], DType] = {
     (a, b): _BY_NUMPY[np.promote_types(a.np, b.np)] for a in ALL for b in ALL

@@ -74,7 +74,8 @@ def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int)
     units = outer * strips * bands
     gsize, lsize = _sizes(g.device, k, units, length)
     launch(k, gsize, lsize, out.storage.buffer, source.storage.buffer, source.offset, index.storage.buffer,
-           index.offset, watch(g.device, op), rows, length, inner, axis, band, bands, strip, strips, units, nbytes=g.nbytes)
+           index.offset, watch(g.device, op), rows, length, inner, axis, band, bands, strip, strips, units,
+           nbytes=g.nbytes)
     return out.astype(g.dtype)
 
 

@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 from .. import kernels
-from ..core import shapes
+from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
-from ..runtime.launch import launch
+from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, blocks, form, index_type, letter, workers
 
@@ -54,12 +54,33 @@ class Softmax:
                    y.storage.buffer, y.offset, *plan.tail, nbytes=3 * x.nbytes)
         return out
 
+    def classes(self, x: Array, target: Array, ignored: int, g: Array | None = None) -> Array:
+        """The cross-entropy kinds: rows (N, K), their classes (N,), and for the backward the rows' gradients (N,)."""
+        check_kind(self.kind, "f", x.dtype)
+        device = same_device(self.kind, (x, target) if g is None else (x, target, g))
+        if x.ndim != 2 or target.shape != x.shape[:1] or target.dtype.kind not in "iu":
+            raise ShapeError(bad(self.kind, f"scores {x.shape} and classes {target.shape} of {target.dtype}",
+                                 "(N, K) and (N,) of an integer dtype", "Reshape them."))
+        x, target = x.contiguous(), target.astype(dtypes.int64).contiguous()
+        key = (x.shape, x.dtype, device, x.storage.nbytes, target.storage.nbytes)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._plan(x, target, 1))
+        out = empty(plan.shape, x.dtype, device)
+        if x.size:
+            more = () if g is None else (g.storage.buffer, g.offset, g.strides[0])
+            launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset,
+                   target.storage.buffer, target.offset, *plan.tail, ignored, watch(device, self.kind), *more,
+                   nbytes=3 * x.nbytes)
+        return out
+
     def _plan(self, x: Array, y: Array, dim: Any) -> _Plan:
         axis = shapes.axis_index(self.kind, dim, x.ndim)
         shape = x.shape or (1,)
         K, inner = shape[axis], prod(shape[axis + 1:])
         rows = prod(shape[:axis]) * inner
-        result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind == "logsumexp" else x.shape
+        one_a_row = self.kind in ("logsumexp", "cross_entropy")
+        result = tuple(n for a, n in enumerate(shape) if a != axis) if one_a_row else x.shape
         if x.size == 0:
             return _Plan(None, (), (), (K, inner, 0), result)
         device, wide = x.device, x.device.wide_core
@@ -82,5 +103,6 @@ class Softmax:
 
     def _build(self, x: Array, index: str, layout: str, local: int) -> Kernel:
         i = letter(index)
-        return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}", self.kind, kind=self.kind, layout=layout,
-                      form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, local=local)
+        more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
+        return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
+                      layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, local=local)

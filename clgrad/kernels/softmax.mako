@@ -5,6 +5,8 @@
 ##   logsumexp      m + log(sum exp(x - m))           one number a row
 ##   softmax_backward      y * (dy - sum(dy * y))
 ##   log_softmax_backward  dy - exp(y) * sum(dy)
+##   cross_entropy           log(sum exp(x)) - x[t]         t = y[row], a class; 0 where t == ignore
+##   cross_entropy_backward  g * (softmax(x) - (k == t))    g one number a row; only for inner == 1
 ##
 ## wide, rows:     one work-item a row, vectors along it.
 ## wide, columns:  one work-item a strip of neighbouring rows (inner > 1), a vector lane a row.
@@ -20,7 +22,10 @@
 <%
     prelude = context.lookup.get_template("prelude.mako").module
     W = prelude.vector_width(T) if form == "wide" else 1
-    backward = kind.endswith("_backward")
+    backward = kind in ("softmax_backward", "log_softmax_backward")
+    classes = kind.startswith("cross_entropy")
+    single = kind in ("logsumexp", "cross_entropy")
+    ytype = "long" if classes else ctype
 
     def x(i, w=1):
         return prelude.load(ctype, T, "x", i, w)
@@ -40,17 +45,47 @@
         """What is stored at a position; s is the sum, or for log_softmax m + log(sum)."""
         return {"softmax": f"exp({x(i, w)} - {m}) * {s}", "log_softmax": f"{x(i, w)} - {s}",
                 "softmax_backward": f"{y(i, w)} * ({x(i, w)} - {s})",
-                "log_softmax_backward": f"{x(i, w)} - exp({y(i, w)}) * {s}"}[kind]
+                "log_softmax_backward": f"{x(i, w)} - exp({y(i, w)}) * {s}",
+                "cross_entropy_backward": f"exp({x(i, w)} - {s}) * scale"}[kind]
 
     def settle(m, s):
         """From the sum to what `result` takes."""
-        return {"softmax": f"1 / {s}", "log_softmax": f"{m} + log({s})", "logsumexp": f"{m} + log({s})"}.get(kind, s)
+        return {"softmax": f"1 / {s}", "softmax_backward": s, "log_softmax_backward": s}.get(kind, f"{m} + log({s})")
+
+    one_number = "s" if kind == "logsumexp" else f"t < 0 ? (T)0 : s - {x('at + t')}"
+    more = ""
+    if classes:
+        more = ", long ignored, global long *fault"
+    if kind == "cross_entropy_backward":
+        more += f", const global {ctype} *g, index_t g_offset, index_t g_stride"
 %>
+<%def name="target()">\
+% if classes:
+const index_t t = class_of(y[u], ignored, K, fault);
+    % if not single:
+        const T scale = t < 0 ? (T)0 : ${prelude.load(ctype, T, "g", "g_offset + u * g_stride")};\
+    % endif
+% endif
+</%def>\
 ${prelude.extensions(T, ctype)}
 typedef ${index} index_t;
 typedef ${T} T;
+% if classes:
+// The class of a row: -1 where it is ignored, or out of range, which is reported.
+static inline index_t class_of(long t, long ignored, index_t K, global long *fault)
+{
+    if (t == ignored) return -1;
+    if (t >= 0 && t < K) return (index_t)t;
+    fault[1] = t;
+    fault[2] = 1;
+    fault[3] = K;
+    fault[0] = 1;
+    return -1;
+}
+
+% endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset,
-                        const global ${ctype} *y, index_t y_offset, index_t K, index_t inner, index_t units)
+                        const global ${ytype} *y, index_t y_offset, index_t K, index_t inner, index_t units${more})
 {
     x += x_offset;
     y += y_offset;
@@ -61,6 +96,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t last = min(first + share, units);
     for (index_t u = first; u < last; ++u) {
         const index_t at = u * K;
+        ${target()}
         index_t k;
         T lane[${W}];
         T m = 0, s = 0;
@@ -81,11 +117,14 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         for (int l = 0; l < ${W}; ++l) s += lane[l];
         for (; k < K; ++k) s += ${term("at + k", 1, "m")};
         s = ${settle("m", "s")};
-        % if kind == "logsumexp":
-        ${put("u", "s")}
+        % if single:
+        ${put("u", one_number)}
         % else:
         for (k = 0; k + ${W} <= K; k += ${W}) ${put("at + k", result("at + k", W, "m", "s"), W)}
         for (; k < K; ++k) ${put("at + k", result("at + k", 1, "m", "s"))}
+            % if classes:
+        if (t >= 0) ${put("at + t", f"(exp({x('at + t')} - s) - 1) * scale")}
+            % endif
         % endif
     }
 % elif form == "wide":
@@ -121,6 +160,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const int lane = get_local_id(0);
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
         const index_t at = u * K;
+        ${target()}
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
         % if not backward:
         for (index_t k = lane; k < K; k += ${local}) m = fmax(m, ${x("at + k")});
@@ -146,8 +186,11 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         s = lanes[0];
         s = ${settle("m", "s")};
         barrier(CLK_LOCAL_MEM_FENCE);
-        % if kind == "logsumexp":
-        if (lane == 0) ${put("u", "s")}
+        % if single:
+        if (lane == 0) ${put("u", one_number)}
+        % elif classes:
+        for (index_t k = lane; k < K; k += ${local})
+            ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
         % else:
         for (index_t k = lane; k < K; k += ${local}) ${put("at + k", result("at + k", 1, "m", "s"))}
         % endif
@@ -156,6 +199,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t o = u / inner;
         const index_t at = o * K * inner + u - o * inner;
+        ${target()}
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
         % if not backward:
         for (index_t k = 0; k < K; ++k) m = fmax(m, ${x("at + k * inner")});
@@ -165,8 +209,11 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % endif
         for (index_t k = 0; k < K; ++k) s += ${term("at + k * inner", 1, "m")};
         s = ${settle("m", "s")};
-        % if kind == "logsumexp":
-        ${put("u", "s")}
+        % if single:
+        ${put("u", one_number)}
+        % elif classes:
+        for (index_t k = 0; k < K; ++k)
+            ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
         % else:
         for (index_t k = 0; k < K; ++k) ${put("at + k * inner", result("at + k * inner", 1, "m", "s"))}
         % endif

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..table import OPS
-from . import elementwise, index, matmul, reduce, shape, softmax
+from . import convert, elementwise, index, matmul, reduce, shape, softmax
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, reduce, shape, index, matmul, softmax)
+_FAMILIES = (elementwise, reduce, shape, index, matmul, softmax, convert)
 
 
 def _functions() -> dict[str, Callable]:
@@ -31,4 +31,5 @@ for _f in {f.op.name: f for f in ALL.values()}.values():
 missing = OPS.keys() - ALL.keys()
 if missing:
     raise TypeError(f"records without a function in their family's module: {sorted(missing)}")
+convert.attach_conversions()
 attach_indexing(shape.getitem, index.take, elementwise.where, elementwise.assign)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..core import dtypes, shapes
 from ..families.softmax import Softmax
-from ..table import Case
+from ..ndarray import full
+from ..table import ZERO_GRAD, Case
 from .declare import composite, driver
 from .elementwise import astype, exp
 from .reduce import sum
@@ -30,11 +31,11 @@ def _log_softmax_ref(x: Any, dim: int) -> Any:
 
 
 softmax = driver("softmax", "x, dim", "softmax", run=Softmax("softmax"), ref=_softmax_ref, cases=_CASES, kinds="f",
-                  grad=[lambda g, out, dim: _softmax_backward(g, out, dim)],
+                  grad=[lambda g, out, dim: softmax_backward(g, out, dim)],
                   doc="exp(x) / sum(exp(x)) along ``dim``, computed from x - max(x).")
-_softmax_backward = driver("softmax_backward", "dy, y, dim", "softmax", tensors=("dy", "y"), kinds="f",
+softmax_backward = driver("softmax_backward", "dy, y, dim", "softmax", tensors=("dy", "y"), kinds="f",
                            run=Softmax("softmax_backward"), public=False, method=False, cases=_PAIRS,
-                           grad=[lambda g, y, dim: _softmax_backward(g, y, dim),
+                           grad=[lambda g, y, dim: softmax_backward(g, y, dim),
                                  lambda g, dy, y, dim: g * (dy - sum(dy * y, dim, True)) - dy * sum(g * y, dim, True)],
                            ref=lambda dy, y, dim: y * (dy - (dy * y).sum(dim, keepdims=True)),
                            doc="Gradient of softmax from dy and its value y.")
@@ -71,3 +72,45 @@ logsumexp = composite("logsumexp", "x, dim=None, keepdim=False", "softmax", run=
                       cases=(Case(((3, 5),)), Case(((2, 3, 4),), {"dim": (0, 2), "keepdim": True}),
                              Case(((3, 5),), {"dim": 1})),
                       doc="log(sum(exp(x))) over ``dim`` (None: all axes), without overflow.")
+
+# Cross entropy of class indices, by row: the scores are read once forward and once backward, no log_softmax is kept.
+
+
+def _cross_entropy_ref(x: Any, target: Any, ignore_index: int = -100) -> Any:
+    losses = -_log_softmax_ref(x, 1)[np.arange(len(x)), np.where(target == ignore_index, 0, target)]
+    return np.where(target == ignore_index, 0, losses)
+
+
+def _cross_entropy_backward_ref(g_rows: Any, x: Any, target: Any, ignore_index: int) -> Any:
+    slope = _softmax_ref(x, 1)
+    slope[np.arange(len(x)), target] -= 1
+    return slope * (g_rows * (target != ignore_index))[:, None]
+
+
+def _cross_entropy_slope(g: Any, g_rows: Any, x: Any, target: Any, ignore_index: int) -> Any:
+    """d/dx of g_rows * (softmax(x) - onehot), where the target is not ignored: softmax's own slope."""
+    kept = astype(target != ignore_index, x.dtype) * g_rows
+    return softmax_backward(g * unsqueeze(kept, 1), softmax(x, 1), 1)
+
+
+_ROWS = np.array([2, 0, 4, 3])
+cross_entropy_rows = driver("cross_entropy_rows", "x, target, ignore_index=-100", "softmax", tensors=("x", "target"),
+                            run=Softmax("cross_entropy").classes, kinds="f", public=False, method=False,
+                            cases=(Case(((4, 5), _ROWS)), Case(((4, 70), _ROWS), {"ignore_index": 3})),
+                            grad=[lambda g, x, target, ignore_index: cross_entropy_backward(g, x, target, ignore_index),
+                                  ZERO_GRAD], ref=_cross_entropy_ref,
+                            doc="Of each row of scores (N, K), log(sum(exp(x))) - x[target]; 0 where it is ignored.")
+_backward = Softmax("cross_entropy_backward")
+cross_entropy_backward = driver(
+    "cross_entropy_backward", "g_rows, x, target, ignore_index", "softmax", tensors=("g_rows", "x", "target"),
+    run=lambda g_rows, x, target, ignore_index: _backward.classes(x, target, ignore_index, g_rows), kinds="f",
+    public=False, method=False, ref=_cross_entropy_backward_ref,
+    cases=(Case(((4,), (4, 5), _ROWS), {"ignore_index": -100}), Case(((4,), (4, 70), _ROWS), {"ignore_index": 3})),
+    grad=[lambda g, x, target, ignore_index: sum(g * cross_entropy_backward(_ones(x), x, target, ignore_index), 1),
+          lambda g, g_rows, x, target, ignore_index: _cross_entropy_slope(g, g_rows, x, target, ignore_index),
+          ZERO_GRAD],
+    doc="Gradient of cross_entropy_rows: g * (softmax(x) - onehot(target)).")
+
+
+def _ones(x: Any) -> Any:
+    return full(x.shape[:1], 1, x.dtype, x.device)

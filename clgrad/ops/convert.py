@@ -1,0 +1,104 @@
+"""Moving between devices, and PyTorch's spellings of conversion: ``.to``, ``.float``, ``.type``, ``zero_``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd.variable import Variable, unwrap
+from ..core import dtypes
+from ..core.dtypes import DType
+from ..core.errors import DTypeError, bad
+from ..ndarray import Array, from_host
+from ..runtime.device import Device
+from ..runtime.device import device as find_device
+from ..table import Case
+from .declare import driver
+from .elementwise import assign, astype, clone
+from .methods import refuse_recorded
+
+
+def _to_device(x: Array, device: Any) -> Array:
+    target = find_device(device)
+    return x if x.device is target else from_host(x.numpy(), x.dtype, target)
+
+
+to_device = driver("to_device", "x, device", "convert", run=_to_device,
+                   grad=[lambda g, x_device: to_device(g, x_device)],
+                   ref=lambda x, device: np.copy(x), cases=(Case(((3, 5),), {"device": None}),),
+                   doc="The values on another device, by way of the host (a copy counted on both); itself if there.")
+
+
+def _target(spec: Any) -> tuple[DType | None, Device | None]:
+    """What one argument of ``to`` means: a dtype, a device, or another array's both."""
+    if isinstance(spec, (Array, Variable)):
+        return spec.dtype, spec.device
+    if isinstance(spec, DType) or spec in (bool, int, float) or isinstance(spec, (np.dtype, type)):
+        return dtypes.dtype(spec), None
+    if isinstance(spec, str) and spec in dtypes.NAMES:
+        return dtypes.dtype(spec), None
+    return None, find_device(spec)
+
+
+def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Any:
+    """The array in another dtype, on another device, or both: ``to(float64)``, ``to("cpu")``, ``to(other)``,
+    ``to(device, dtype)``. Itself where nothing changes, unless ``copy``."""
+    wanted, target = dtype and dtypes.dtype(dtype), None if device is None else find_device(device)
+    for spec in args:
+        if isinstance(spec, bool):  # PyTorch's non_blocking: copies block here
+            continue
+        d, where = _target(spec)
+        wanted, target = d or wanted, where or target
+    result = self if target is None else to_device(self, target)
+    result = result if wanted is None else astype(result, wanted)
+    return clone(result) if copy and result is self else result
+
+
+def type_(self: Any, dtype: Any = None) -> Any:
+    """The dtype's name, or with ``dtype`` the array converted to it."""
+    return repr(self.dtype) if dtype is None else to(self, dtype)
+
+
+def copy_(self: Any, source: Any) -> Any:
+    """Write ``source``, broadcast and converted, over the array; returns it."""
+    refuse_recorded("copy", self, (source,))
+    assign(unwrap(self), to_device(unwrap(source), self.device) if isinstance(source, (Array, Variable)) else source)
+    return self
+
+
+def fill_(self: Any, value: Any) -> Any:
+    """Write one value over the array; returns it."""
+    refuse_recorded("fill", self)
+    if isinstance(value, (Array, Variable)) and value.shape:
+        raise DTypeError(bad("fill_", f"a value of shape {value.shape}", "a number or a 0-d array", "Use copy_."))
+    assign(unwrap(self), unwrap(value))
+    return self
+
+
+def zero_(self: Any) -> Any:
+    """Write zeros over the array; returns it."""
+    return fill_(self, 0)
+
+
+def _named(d: DType) -> Callable:
+    def convert(self: Any) -> Any:
+        return astype(self, d)
+
+    convert.__doc__ = f"The values as {d.name}."
+    return convert
+
+
+def attach_conversions() -> None:
+    """Give Array and Variable the methods above."""
+    methods = {"to": to, "type": type_, "copy_": copy_, "fill_": fill_, "zero_": zero_}
+    methods |= {name: _named(d) for name, d in dtypes.ALIASES.items() if name != "bool_"}
+    methods |= {"bool": _named(dtypes.bool_), "byte": _named(dtypes.uint8), "char": _named(dtypes.int8)}
+    for kind in (Array, Variable):
+        for name, function in methods.items():
+            setattr(kind, name, function)
+    Variable.T = property(lambda self: self.permute(tuple(reversed(range(self.ndim)))), doc="Axes reversed, as a view.")
+    Variable.type_as = Array.type_as = lambda self, other: astype(self, other.dtype)
+    Variable.view_as = Variable.reshape_as = lambda self, other: self.reshape(other.shape)
+    Variable.expand_as = lambda self, other: self.expand(other.shape)
