@@ -291,23 +291,28 @@ def _format(array: Array, indent: int) -> str:
     host = array.numpy()
     options: dict[str, Any] = {"separator": ", ", "prefix": " " * indent, "threshold": 1000, "edgeitems": 3,
                                "max_line_width": 80}
+    if array.dtype.kind == "b":
+        width = 5 if host.ndim and not host.all() else 0
+        options["formatter"] = {"bool": lambda v: str(bool(v)).rjust(width)}
     if array.dtype.kind != "f":
         return np.array2string(host, **options)
     finite = np.abs(host[np.isfinite(host)]).astype(np.float64)
     nonzero = finite[finite > 0]
-    whole = bool(np.all(finite == np.floor(finite)))
     high, low = (nonzero.max(), nonzero.min()) if nonzero.size else (0.0, 0.0)
-    if whole and high < 1e8:
-        options["formatter"] = {"float_kind": lambda v: f"{v:.0f}." if np.isfinite(v) else str(v)}
-        width = max((len(f"{v:.0f}.") if np.isfinite(v) else len(str(v)) for v in host.ravel().tolist()), default=0)
+    if bool(np.all(finite == np.floor(finite))) and high < 1e8:
+        spec = "whole"
     else:
-        scientific = high >= 1e8 or low < 1e-4 or high / low > 1000
-        spec = ".4e" if scientific else ".4f"
-        options["formatter"] = {"float_kind": lambda v: format(v, spec)}
-        width = max((len(format(v, spec)) for v in host.ravel().tolist()), default=0) if host.size <= 1000 else (
-            max(len(format(v, spec)) for v in (float(host.min()), float(host.max()))))
-    inner = options["formatter"]["float_kind"]
-    options["formatter"] = {"float_kind": (lambda v: inner(v).rjust(width)) if host.ndim else inner}
+        spec = ".4e" if high >= 1e8 or low < 1e-4 or high / low > 1000 else ".4f"
+
+    def text(v: float) -> str:
+        if not np.isfinite(v):
+            return str(v)
+        return f"{v:.0f}." if spec == "whole" else format(v, spec)
+
+    shown = host[np.isfinite(host)]
+    ends = shown.tolist() if shown.size <= 1000 else (float(shown.min()), float(shown.max()))
+    width = max((len(text(v)) for v in ends), default=0) if host.ndim else 0
+    options["formatter"] = {"float_kind": lambda v: text(v).rjust(width)}
     return np.array2string(host, **options)
 
 

@@ -51,8 +51,8 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
             continue
         d, where = _target(spec)
         wanted, target = d or wanted, where or target
-    result = self if target is None else to_device(self, target)
-    result = result if wanted is None else astype(result, wanted)
+    result = self if target is None or target is self.device else to_device(self, target)
+    result = result if wanted is None or wanted is result.dtype else astype(result, wanted)
     return clone(result) if copy and result is self else result
 
 
@@ -84,7 +84,7 @@ def zero_(self: Any) -> Any:
 
 def _named(d: DType) -> Callable:
     def convert(self: Any) -> Any:
-        return astype(self, d)
+        return self if self.dtype is d else astype(self, d)
 
     convert.__doc__ = f"The values as {d.name}."
     return convert

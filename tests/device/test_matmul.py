@@ -1,0 +1,118 @@
+"""Matrix products over awkward sizes, strides, batches and dtypes, in both kernel forms."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import clgrad
+from clgrad import Variable
+from clgrad.core import dtypes
+from clgrad.families.matmul import matmul
+from clgrad.ndarray import from_host
+from clgrad.testing import assert_close, gradcheck, on_device
+
+AWKWARD = (1, 2, 3, 8, 17, 31, 33, 64, 100)
+LONG_K = ((3, 2000, 5), (1, 5000, 3), (4, 4097, 1), (64, 1000, 100), (100, 64, 1000), (130, 600, 260), (1, 1, 1))
+
+
+def _integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Small integers: every product and sum is exact in every dtype but the narrowest."""
+    low = 0 if dtype.startswith("u") else -3
+    return rng.integers(low, 4, shape).astype(dtype)
+
+
+def _exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a.astype(np.int64) @ b.astype(np.int64)).astype(a.dtype)
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize("K", AWKWARD)
+def test_grid_of_sizes(K: int, shape: str, rng: np.random.Generator, device) -> None:
+    for M, N in itertools.product(AWKWARD, AWKWARD):
+        a, b = _integers(rng, (M, K), "float32"), _integers(rng, (K, N), "float32")
+        assert_close(matmul(from_host(a), from_host(b), shape), _exact(a, b), dtype="float32", message=f"{M} {K} {N}")
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize("dtype", [d.name for d in dtypes.NUMERIC])
+def test_dtypes_and_long_sums(dtype: str, shape: str, rng: np.random.Generator, device) -> None:
+    if dtype == "float64" and not device.facts.fp64:
+        pytest.skip("the device has no float64")
+    for M, K, N in LONG_K:
+        a, b = (_integers(rng, s, dtype) for s in ((M, K), (K, N)))
+        if dtype == "float16":  # sums are float32, but must be storable
+            a, b = a * np.float16(0.125), b * np.float16(0.125)
+            assert_close(matmul(from_host(a), from_host(b), shape), a.astype(np.float64) @ b.astype(np.float64))
+        else:
+            assert_close(matmul(from_host(a), from_host(b), shape), _exact(a, b), dtype=dtype, message=f"{M} {K} {N}")
+
+
+def test_integers_wrap(device) -> None:
+    a = np.full((3, 40), 100, np.int8)
+    assert_close(from_host(a) @ from_host(a).T, (a.astype(np.int64) @ a.T.astype(np.int64)).astype(np.int8))
+
+
+def test_bools_are_any_of_both(rng: np.random.Generator, device) -> None:
+    a, b = rng.random((5, 300)) < 0.5, rng.random((300, 4)) < 0.5
+    assert_close(from_host(a) @ from_host(b), a @ b, dtype="bool")
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize("layouts", list(itertools.product(("contiguous", "transposed", "sliced"), repeat=2)))
+@pytest.mark.parametrize("size", [(5, 7, 9), (33, 40, 48), (1, 64, 33), (33, 64, 1), (12, 513, 20)])
+def test_layouts(size: tuple, layouts: tuple, shape: str, rng: np.random.Generator, device) -> None:
+    M, K, N = size
+    a, b = _integers(rng, (M, K), "float32"), _integers(rng, (K, N), "float32")
+    x, y = on_device(a, layouts[0]), on_device(b, layouts[1])
+    assert_close(matmul(x, y, shape), _exact(a, b))
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize(("left", "right"), [
+    ((4, 5, 6), (4, 6, 3)), ((4, 5, 6), (6, 3)), ((5, 6), (4, 6, 3)), ((2, 1, 5, 6), (3, 6, 4)), ((2, 3, 5, 6), (1, 3, 6, 1)),
+    ((0, 5, 6), (0, 6, 3)), ((2, 5, 0), (2, 0, 3)), ((2, 3, 1, 9), (2, 3, 9, 1)), ((7, 64, 64), (7, 64, 64))])
+def test_batches(left: tuple, right: tuple, shape: str, rng: np.random.Generator, device) -> None:
+    a, b = _integers(rng, left, "float32"), _integers(rng, right, "float32")
+    assert_close(matmul(from_host(a), from_host(b), shape), np.matmul(a, b), dtype="float32")
+    if a.ndim == 4 and b.ndim == 4:
+        assert_close(matmul(on_device(a, "transposed"), on_device(b, "sliced"), shape), np.matmul(a, b))
+
+
+def test_nan_and_infinity_stay_in_their_rows(rng: np.random.Generator, device) -> None:
+    a, b = rng.standard_normal((37, 50)).astype(np.float32), rng.standard_normal((50, 29)).astype(np.float32)
+    a[5, 7], a[9, 3] = np.nan, np.inf
+    for shape in ("wide", "many"):
+        out = matmul(from_host(a), from_host(b), shape).numpy()
+        assert np.isnan(out[5]).all()
+        assert np.isinf(out[9]).all()
+        assert np.isfinite(np.delete(out, (5, 9), 0)).all()
+
+
+def test_a_large_product_is_accurate(rng: np.random.Generator, device) -> None:
+    a, b = (rng.standard_normal((300, 300)).astype(np.float32) for _ in range(2))
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    assert np.abs((from_host(a) @ from_host(b)).numpy() - exact).max() < 1e-4
+
+
+def test_gradients_of_every_shape(rng: np.random.Generator, device) -> None:
+    for left, right in (((5,), (5,)), ((3, 5), (5,)), ((5,), (5, 4)), ((2, 3, 5), (5, 4)), ((3, 5), (2, 5, 4)),
+                        ((2, 1, 3, 5), (4, 5, 2))):
+        tensors = [Variable(from_host(rng.standard_normal(s)), requires_grad=True) for s in (left, right)]
+        gradcheck(lambda x, y: x @ y, tensors)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda t: t(2, 3) @ t(2, 3), r"got shapes \(2, 3\) and \(2, 3\).*inner sizes 3 and 2"),
+    (lambda t: t(2, 3).mm(t(3)), "two matrices"),
+    (lambda t: clgrad.matmul(t(2, 3), 2.0), "Use x \\* y"),
+    (lambda t: t(2, 2, 3) @ t(3, 3, 2), "broadcast"),
+    (lambda t: clgrad.linear(t(2, 3), t(4, 2)), "last axis must equal"),
+    (lambda t: clgrad.linear(t(2, 3), t(4, 3), t(3)), "one bias an output"),
+])
+def test_errors(call, message: str, device) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(clgrad.ones)
+    assert (clgrad.ones(2, 3) @ clgrad.ones(3, 2)).tolist() == [[3, 3], [3, 3]]
