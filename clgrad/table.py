@@ -96,7 +96,7 @@ class Op:
     attrs: tuple[str, ...] = ()
     rules: tuple = ()
     joint: Rule | None = None
-    wanted: frozenset[str] = frozenset()
+    saves: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -136,7 +136,7 @@ class Op:
                 wanted |= set(rule.names)
             elif not isinstance(rule, (ZeroGrad, NoGrad)):
                 raise TypeError(f"op {self.name}: a grad entry is a rule, ZERO_GRAD or NoGrad, got {rule!r}")
-        put("wanted", frozenset(wanted))
+        put("saves", tuple(n for n in (*self.tensors, "out") if n in wanted))
 
     @property
     def differentiable(self) -> bool:

@@ -20,7 +20,7 @@ from ..core.errors import DTypeError, GraphError, ShapeError, bad
 from ..ndarray import Array, full
 from ..table import NoGrad, Op, Rule
 from .mode import _state, set_grad_enabled
-from .variable import Variable
+from .variable import Variable, wrap
 
 _numbers = itertools.count()
 
@@ -45,8 +45,8 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
     if plain:
         return out
     if tracked and _state.enabled and op.differentiable and out.dtype.kind == "f":
-        return Variable(out, node=OpNode(op, tensors, arrays, attrs, out))
-    return Variable(out)
+        return wrap(out, OpNode(op, tensors, arrays, attrs, out))
+    return wrap(out)
 
 
 def _check(name: str, arrays: Sequence[Any], out: Array) -> None:
@@ -69,13 +69,13 @@ def edge_of(value: Any) -> tuple[Any, int] | None:
 class Node:
     """One recorded step: where gradients of its inputs go (``edges``), and the shapes they must have."""
 
-    __slots__ = ("__weakref__", "edges", "metas", "number", "outputs", "retained")
+    __slots__ = ("__weakref__", "edges", "metas", "number", "results", "retained")
     name = "Node"
 
-    def __init__(self, inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
-        self.edges = tuple(map(edge_of, inputs))
-        self.metas = tuple((t.shape, t.dtype, t.device) if isinstance(t, (Array, Variable)) else None for t in inputs)
-        self.outputs = tuple((o.shape, o.dtype, o.device) for o in outputs)
+    def __init__(self, inputs: Sequence[Any], arrays: Sequence[Any], results: int) -> None:
+        self.edges = tuple([edge_of(t) for t in inputs])
+        self.metas = tuple([(a.shape, a.dtype, a.storage.device) if type(a) is Array else None for a in arrays])
+        self.results = results
         self.number = next(_numbers)
         self.retained: dict[int, weakref.ref] | None = None
 
@@ -139,17 +139,18 @@ class OpNode(Node):
     __slots__ = ("attrs", "op", "saved")
 
     def __init__(self, op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple, out: Array) -> None:
-        super().__init__(tensors, (out,))
+        super().__init__(tensors, arrays, 1)
         self.op = op
         self.attrs = attrs
-        wanted = op.wanted
-        if op.sequence:
-            kept = [Saved(a, e) for a, e in zip(arrays, self.edges)]
-            saved = {op.tensors[0]: kept} if op.tensors[0] in wanted else {}
-        else:
-            saved = {n: Saved(a, e) for n, a, e in zip(op.tensors, arrays, self.edges) if n in wanted}
-        if "out" in wanted:
-            saved["out"] = Saved(out, None)
+        saved: dict[str, Any] = {}
+        for name in op.saves:
+            if name == "out":
+                saved[name] = Saved(out, None)
+            elif op.sequence:
+                saved[name] = [Saved(a, e) for a, e in zip(arrays, self.edges)]
+            else:
+                i = op.tensors.index(name)
+                saved[name] = Saved(arrays[i], self.edges[i])
         self.saved: dict[str, Any] | None = saved
 
     @property
@@ -253,7 +254,7 @@ class _Pass:
             return
         gs = self.pending.get(target)
         if gs is None:
-            gs = self.pending[target] = [None] * len(target.outputs)
+            gs = self.pending[target] = [None] * target.results
             heapq.heappush(self.heap, target)
         gs[index] = g if gs[index] is None else gs[index] + g
 

@@ -47,10 +47,11 @@ class Context:
 class FunctionNode(Node):
     """The node of a user's Function."""
 
-    __slots__ = ("context", "function", "saved")
+    __slots__ = ("context", "function", "outputs", "saved")
 
     def __init__(self, function: type, context: Context, inputs: Sequence[Any], outputs: Sequence[Variable]) -> None:
-        super().__init__(inputs, [o._data for o in outputs])
+        super().__init__(inputs, [t._data if isinstance(t, Variable) else t for t in inputs], len(outputs))
+        self.outputs = tuple((o.shape, o.dtype, o.device) for o in outputs)
         self.function = function
         self.context = context
         places = {id(v): i for i, v in enumerate(outputs)}

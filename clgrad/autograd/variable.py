@@ -235,6 +235,17 @@ class Variable:
         return copied
 
 
+def wrap(array: Array, node: Any = None) -> Variable:
+    """A Variable of an op's result, without the constructor's questions: this runs once an op."""
+    result = Variable.__new__(Variable)
+    result._data = array
+    result._requires_grad = node is not None
+    result.grad = None
+    result.node = node
+    result.index = 0
+    return result
+
+
 def _restore(kind: type, data: Array, requires_grad: bool) -> Variable:
     result = kind.__new__(kind)
     Variable.__init__(result, data, requires_grad)
