@@ -188,7 +188,7 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
                       combine=_text(r.combine, compute), map="x" if mapped else r.map, final=r.final,
                       identity={"lowest": _LOWEST[T], "highest": _HIGHEST[T]}.get(r.identity, r.identity), last=last,
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
-                      unit=walk.reduced[-1][1] == 1, local=size)
+                      unit=walk.reduced[-1][1] == 1, group=size)
 
     k = build(local)
     while k.max_local < local:  # the kernel's own limit may be below the device's

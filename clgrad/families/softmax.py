@@ -105,4 +105,4 @@ class Softmax:
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
-                      layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, local=local)
+                      layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local)

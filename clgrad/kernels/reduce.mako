@@ -87,7 +87,7 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
 {
 % if form == "many":
     % if layout == "group":
-    local T lanes[${local}];
+    local T lanes[${group}];
     const int lane = get_local_id(0);
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
     % else:
@@ -99,7 +99,7 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
         const index_t base = a_offset + kept_position(o${kept_args});
         T total = IDENTITY;
     % if layout == "group":
-        for (index_t r = p * piece + lane; r < r1; r += ${local}) {
+        for (index_t r = p * piece + lane; r < r1; r += ${group}) {
     % else:
         for (index_t r = p * piece; r < r1; ++r) {
     % endif
@@ -110,7 +110,7 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
     % if layout == "group":
         lanes[lane] = total;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${local} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way)
                 lanes[lane] = combine1(lanes[lane], lanes[lane + half_way]);
             barrier(CLK_LOCAL_MEM_FENCE);

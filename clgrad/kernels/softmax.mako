@@ -156,17 +156,17 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % endfor
     }
 % elif layout == "group":
-    local T lanes[${local}];
+    local T lanes[${group}];
     const int lane = get_local_id(0);
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
         const index_t at = u * K;
         ${target()}
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
         % if not backward:
-        for (index_t k = lane; k < K; k += ${local}) m = fmax(m, ${x("at + k")});
+        for (index_t k = lane; k < K; k += ${group}) m = fmax(m, ${x("at + k")});
         lanes[lane] = m;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${local} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way) lanes[lane] = fmax(lanes[lane], lanes[lane + half_way]);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
@@ -176,10 +176,10 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             % endif
         barrier(CLK_LOCAL_MEM_FENCE);
         % endif
-        for (index_t k = lane; k < K; k += ${local}) s += ${term("at + k", 1, "m")};
+        for (index_t k = lane; k < K; k += ${group}) s += ${term("at + k", 1, "m")};
         lanes[lane] = s;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${local} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way) lanes[lane] += lanes[lane + half_way];
             barrier(CLK_LOCAL_MEM_FENCE);
         }
@@ -189,10 +189,10 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % if single:
         if (lane == 0) ${put("u", one_number)}
         % elif classes:
-        for (index_t k = lane; k < K; k += ${local})
+        for (index_t k = lane; k < K; k += ${group})
             ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
         % else:
-        for (index_t k = lane; k < K; k += ${local}) ${put("at + k", result("at + k", 1, "m", "s"))}
+        for (index_t k = lane; k < K; k += ${group}) ${put("at + k", result("at + k", 1, "m", "s"))}
         % endif
     }
 % else:
