@@ -1,0 +1,106 @@
+"""Initialisers: each writes over its tensor, outside any graph, and returns it. Formulas and defaults are PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Any
+
+from ..autograd.variable import unwrap
+from ..core.errors import ShapeError, bad
+from ..families import random
+from ..ops.elementwise import assign
+
+_GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_transpose1d": 1.0, "conv_transpose2d": 1.0,
+          "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "selu": 3 / 4}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Factor that keeps a signal's spread through a nonlinearity; ``param`` is leaky_relu's slope (0.01)."""
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(bad("calculate_gain", f"param={param!r}", "a number", "It is the negative slope."))
+        return sqrt(2 / (1 + slope**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(bad("calculate_gain", f"nonlinearity={nonlinearity!r}",
+                             f"one of {', '.join((*_GAINS, 'leaky_relu'))}", "Pass one of these."))
+    return _GAINS[nonlinearity]
+
+
+def fans(op: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs of one output, and outputs of one input, of a weight (out, in, ...): the rest is the receptive field."""
+    if len(shape) < 2:
+        raise ShapeError(bad(op, f"shape {shape}", "at least two dimensions", "Use uniform_ or normal_ for vectors."))
+    field = prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _fan(op: str, shape: tuple[int, ...], mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(bad(op, f"mode={mode!r}", "'fan_in' or 'fan_out'", "Pass one of these."))
+    return fans(op, shape)[mode == "fan_out"]
+
+
+def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Any:
+    """Uniform in [a, b)."""
+    return _write(tensor, _draw(random.uniform, tensor, generator) * (b - a) + a)
+
+
+def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
+    """Normal with the given mean and standard deviation."""
+    return _write(tensor, _draw(random.normal, tensor, generator) * std + mean)
+
+
+def constant_(tensor: Any, val: float) -> Any:
+    """One value everywhere."""
+    return _write(tensor, val)
+
+
+def ones_(tensor: Any) -> Any:
+    """Ones."""
+    return constant_(tensor, 1.0)
+
+
+def zeros_(tensor: Any) -> Any:
+    """Zeros."""
+    return constant_(tensor, 0.0)
+
+
+def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
+    """Uniform in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    bound = gain * sqrt(6 / _positive(sum(fans("xavier_uniform_", tensor.shape))))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    return normal_(tensor, 0.0, gain * sqrt(2 / _positive(sum(fans("xavier_normal_", tensor.shape)))), generator)
+
+
+def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                     generator: Any = None) -> Any:
+    """Uniform in +-gain * sqrt(3 / fan) (He et al. 2015); ``a`` is leaky_relu's slope."""
+    bound = calculate_gain(nonlinearity, a) * sqrt(3 / _positive(_fan("kaiming_uniform_", tensor.shape, mode)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                    generator: Any = None) -> Any:
+    """Normal with standard deviation gain / sqrt(fan) (He et al. 2015); ``a`` is leaky_relu's slope."""
+    std = calculate_gain(nonlinearity, a) / sqrt(_positive(_fan("kaiming_normal_", tensor.shape, mode)))
+    return normal_(tensor, 0.0, std, generator)
+
+
+def _positive(fan: int) -> int:
+    """A fan of zero belongs to a tensor without elements, which nothing is drawn for."""
+    return max(fan, 1)
+
+
+def _draw(kind: Callable, tensor: Any, generator: Any) -> Any:
+    return kind(tensor.shape, tensor.dtype, tensor.device, generator)
+
+
+def _write(tensor: Any, value: Any) -> Any:
+    assign(unwrap(tensor), value)
+    return tensor
