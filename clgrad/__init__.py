@@ -5,6 +5,10 @@ Importing opens no device and builds nothing; the first op does.
 
 from . import array as array
 from . import autograd as autograd
+from . import io as io
+from . import nn as nn
+from . import optim as optim
+from . import utils as utils
 from .autograd import Function as Function
 from .autograd import Variable as Variable
 from .autograd import enable_grad as enable_grad
@@ -21,6 +25,8 @@ from .core.dtypes import result_type as result_type
 from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import OutOfMemoryError as OutOfMemoryError
 from .factories import *
+from .io import load as load
+from .io import save as save
 from .ndarray import Array as Array
 from .ops import FUNCTIONS as _FUNCTIONS
 from .runtime.device import Device as Device

@@ -1,0 +1,3 @@
+"""What surrounds training: data."""
+
+from . import data as data
