@@ -208,7 +208,7 @@ def _run_probe(device: Device) -> Verdict:
     try:
         context = cl.Context([device._cl])
         queue = cl.CommandQueue(context)
-        program = cl.Program(context, _PROBE).build(cache_dir=False)
+        program = drivers.build_quietly(cl.Program(context, _PROBE), [])
         source = cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=a)
         target = cl.Buffer(context, cl.mem_flags.WRITE_ONLY, out.nbytes)
         cl.Kernel(program, "probe")(queue, (64,), (1,), target, source, np.int32(n))
@@ -337,8 +337,8 @@ def device(spec: Any = None) -> Device:
     matching = _matching(spec, everything)
     if not matching:
         known = ", ".join(f"{d} ({d.name})" for d in everything) or "none"
-        raise DeviceError(f"device: got {spec!r}; expected gpu, cpu, an index, or part of a name. Found: {known}. "
-                          + ("" if everything else drivers.install_help()))
+        text = f"device: got {spec!r}; expected gpu, cpu, an index, or part of a name. Found: {known}. "
+        raise DeviceError(text.strip()) if everything else NoDeviceError(text + drivers.install_help())
     working = next((d for d in matching if d.verdict().ok), None)
     if working is None:
         d = matching[0]

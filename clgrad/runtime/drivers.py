@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import warnings
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ..core.config import config
 
@@ -77,6 +79,15 @@ def prepare() -> str | None:
         except OSError as error:
             return f"the cache folder cannot be written ({error}): set CLGRAD_CACHE_DIR"
     return problem
+
+
+def build_quietly(program: Any, options: list[str]) -> Any:
+    """Build without pyopencl's warning about a compiler that has something to say: a log is no fault."""
+    import pyopencl as cl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return program.build(options, cache_dir=False)
 
 
 def platforms() -> list:

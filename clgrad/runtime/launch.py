@@ -36,6 +36,7 @@ def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args
     if config.debug >= 2 or config.sync or config.check:
         _watched(k, kernel, gsize, lsize, args, nbytes, flops)
         return
+    _recent.append(kernel.label)
     try:
         k(device.queue, gsize, lsize, *args)
     except Exception as error:

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import kernels
 from ..core.config import config
 from ..core.errors import BuildError
+from .drivers import build_quietly
 
 if TYPE_CHECKING:
     from .device import Device
@@ -103,7 +103,7 @@ def _load(device: Device, path: Path) -> Any:
         data = path.read_bytes()
         if len(data) <= 32 or hashlib.sha256(data[32:]).digest() != data[:32]:
             return None
-        program = _quietly(cl.Program(device.context, [device._cl], [data[32:]]), [])
+        program = build_quietly(cl.Program(device.context, [device._cl], [data[32:]]), [])
     except (OSError, cl.Error, RuntimeError):
         return None
     counters["loaded"] += 1
@@ -137,20 +137,11 @@ def _try_build(device: Device, source: str, options: str) -> Any:
     import pyopencl as cl
 
     try:
-        return _quietly(cl.Program(device.context, source), options.split())
+        return build_quietly(cl.Program(device.context, source), options.split())
     except (cl.Error, RuntimeError):
         if not options:
             raise
-        return _quietly(cl.Program(device.context, source), [])
-
-
-def _quietly(program: Any, options: list[str]) -> Any:
-    """Build without pyopencl's warning about a compiler that has something to say: a log is no fault."""
-    import pyopencl as cl
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", cl.CompilerWarning)
-        return program.build(options, cache_dir=False)
+        return build_quietly(cl.Program(device.context, source), [])
 
 
 def _save(program: Any, path: Path) -> None:
