@@ -1,0 +1,543 @@
+"""Time cases in clgrad, NumPy and, where installed, PyTorch and JAX: in turns, median, quartiles, ratio.
+
+Each library runs in a process of its own, so that their thread pools do not meet, and the processes take turns: what
+slows the machine for a while slows all of them. A time is that of one step, from many in a row and one
+synchronisation at the end. A ratio is the library's median over clgrad's: above 1, clgrad is faster.
+
+    python tools/bench.py --only matmul --json new.json --compare old.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARIES = ("clgrad", "numpy", "torch", "jax")
+SAMPLE_SECONDS = 0.05
+Step = Callable[[], Any]
+
+
+# Libraries ---------------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """What the cases need of a library: its namespace ``np``, arrays from the host, and waiting."""
+
+    name = "numpy"
+
+    def __init__(self, device: str | None) -> None:
+        self.np: Any = np
+        self.version = np.__version__
+        self.device = platform.processor() or platform.machine()
+
+    def put(self, host: np.ndarray) -> Any:
+        """The array on the library's device."""
+        return host
+
+    def wait(self, out: Any) -> None:
+        """Return when ``out`` and everything before it has been computed."""
+
+    def jit(self, f: Callable) -> Callable:
+        """The function as the library's users run it."""
+        return f
+
+
+class Clgrad(Library):
+    name = "clgrad"
+
+    def __init__(self, device: str | None) -> None:
+        import clgrad
+
+        if device is not None:
+            clgrad.set_default_device(device)
+        chosen = clgrad.default_device()
+        self.np = clgrad
+        self.version = clgrad.__version__
+        self.device = f"{chosen} ({chosen.name}, {chosen.driver_version})"
+
+    def put(self, host: np.ndarray) -> Any:
+        return self.np.tensor(host)
+
+    def wait(self, out: Any) -> None:
+        self.np.synchronize()
+
+
+class Torch(Library):
+    name = "torch"
+
+    def __init__(self, device: str | None) -> None:
+        import torch
+
+        self.np = torch
+        self.version = torch.__version__
+        self.cuda = torch.cuda.is_available()
+        self.device = torch.cuda.get_device_name() if self.cuda else f"CPU, {torch.get_num_threads()} threads"
+        if self.cuda:
+            torch.set_default_device("cuda")
+
+    def put(self, host: np.ndarray) -> Any:
+        return self.np.asarray(host, device="cuda") if self.cuda else self.np.from_numpy(host)
+
+    def wait(self, out: Any) -> None:
+        if self.cuda:
+            self.np.cuda.synchronize()
+
+
+class Jax(Library):
+    name = "jax"
+
+    def __init__(self, device: str | None) -> None:
+        import jax
+        import jax.numpy
+
+        self.jax = jax
+        self.np = jax.numpy
+        self.version = jax.__version__
+        self.device = str(jax.devices()[0])
+
+    def put(self, host: np.ndarray) -> Any:
+        return self.np.asarray(host)
+
+    def wait(self, out: Any) -> None:
+        self.jax.block_until_ready(out)
+
+    def jit(self, f: Callable) -> Callable:
+        return self.jax.jit(f)
+
+
+OPEN = {"clgrad": Clgrad, "numpy": Library, "torch": Torch, "jax": Jax}
+
+
+# Cases -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed. ``builders`` gives, by library, a function of the Library that makes the step; ``"*"`` is for
+    those not named. ``work`` is the amount of ``unit`` in a step: FLOP, B(ytes), or ops."""
+
+    name: str
+    builders: dict[str, Callable[[Any], Step]]
+    work: float = 0.0
+    unit: str = "FLOP"
+    skip: tuple[str, ...] = ()
+
+    def builder(self, library: str) -> Callable[[Any], Step] | None:
+        """The builder of a library, or None where the case is not for it."""
+        return None if library in self.skip else self.builders.get(library, self.builders.get("*"))
+
+
+def _random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _call(f: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[[Any], Step]:
+    """The builder of a step ``f(library.np, *arrays)``."""
+    def build(lib: Any) -> Step:
+        arrays = [lib.put(_random(*s)) for s in shapes]
+        run = lib.jit(lambda *xs: f(lib.np, *xs))
+        return lambda: run(*arrays)
+
+    return build
+
+
+def _matmul(label: str, a: tuple[int, ...], b: tuple[int, ...]) -> Case:
+    flops = 2 * float(np.prod(a)) * b[-1]
+    return Case(f"matmul {label}", {"*": _call(lambda np_, x, y: x @ y, a, b)}, flops)
+
+
+def _gradient_matmul(label: str, a: tuple[int, int], b: tuple[int, int], which: str) -> Case:
+    """Products with a transposed operand, as the backward pass of x @ w makes them."""
+    f = (lambda np_, x, y: x.T @ y) if which == "left" else (lambda np_, x, y: x @ y.T)
+    if which == "left":
+        def mine(np_: Any, x: Any, y: Any) -> Any:
+            return x.t() @ y
+    else:
+        def mine(np_: Any, x: Any, y: Any) -> Any:
+            return x @ y.t()
+    inner = a[0] if which == "left" else a[1]
+    outer = a[1] * b[1] if which == "left" else a[0] * b[0]
+    return Case(f"matmul {label}", {"*": _call(f, a, b), "clgrad": _call(mine, a, b)}, 2.0 * inner * outer)
+
+
+def _softmax_numpy(np_: Any, x: Any) -> Any:
+    e = np_.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _softmax_jax(lib: Any) -> Step:
+    return _call(lambda np_, x: lib.jax.nn.softmax(x, -1), (4096, 1024))(lib)
+
+
+# Training steps ------------------------------------------------------------------------------------------------------
+
+_LAYERS = ((64, 1000), (1000, 100), (100, 10), (64, 10))
+_RATE = 1e-6
+
+
+def _two_layers_eager(lib: Any) -> Step:
+    """clgrad and PyTorch: the loss by autograd, the update by hand."""
+    xp = lib.np
+    x, w1, w2, y = (lib.put(_random(*s)) for s in _LAYERS)
+    w1.requires_grad_()
+    w2.requires_grad_()
+
+    def step() -> Any:
+        loss = ((x @ w1).clamp(min=0) @ w2 - y).square().sum()
+        loss.backward()
+        with xp.no_grad():
+            for w in (w1, w2):
+                w -= _RATE * w.grad
+                w.grad = None
+        return loss
+
+    return step
+
+
+def _two_layers_numpy(lib: Any) -> Step:
+    x, w1, w2, y = (_random(*s) for s in _LAYERS)
+
+    def step() -> Any:
+        nonlocal w1, w2
+        h = x @ w1
+        r = np.maximum(h, 0)
+        g = 2 * (r @ w2 - y)
+        g1 = (g @ w2.T) * (h > 0)
+        w2 -= np.float32(_RATE) * (r.T @ g)
+        w1 -= np.float32(_RATE) * (x.T @ g1)
+        return w1
+
+    return step
+
+
+def _two_layers_jax(lib: Any) -> Step:
+    x, w1, w2, y = (lib.put(_random(*s)) for s in _LAYERS)
+    weights = (w1, w2)
+
+    def loss(ws: Any) -> Any:
+        return ((lib.np.maximum(x @ ws[0], 0) @ ws[1] - y) ** 2).sum()
+
+    update = lib.jax.jit(lambda ws: tuple(w - _RATE * g for w, g in zip(ws, lib.jax.grad(loss)(ws))))
+
+    def step() -> Any:
+        nonlocal weights
+        weights = update(weights)
+        return weights
+
+    return step
+
+
+def _digits(lib: Any) -> Step:
+    """clgrad and PyTorch: nn.Sequential, cross entropy and Adam, batch 64."""
+    nn = importlib.import_module(f"{lib.name}.nn")
+    optim = importlib.import_module(f"{lib.name}.optim")
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    x = lib.put(_random(64, 64))
+    y = lib.put(np.random.default_rng(1).integers(0, 10, 64))
+    loss_of = nn.CrossEntropyLoss()
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _overhead(lib: Any) -> Step:
+    """A hundred additions of sixteen elements: what an op costs before it computes anything."""
+    a, b = lib.put(_random(16)), lib.put(_random(16))
+
+    def step() -> Any:
+        for _ in range(100):
+            c = a + b
+        return c
+
+    return step
+
+
+def _backward_overhead(lib: Any) -> Step:
+    """The same with a graph: a chain of fifty multiplications, and back."""
+    x, y = lib.put(_random(16)), lib.put(np.ones(16, np.float32))
+    x.requires_grad_()
+
+    def step() -> Any:
+        out = x
+        for _ in range(50):
+            out = out * y
+        out.sum().backward()
+        x.grad = None
+        return out
+
+    return step
+
+
+_M16 = 1 << 24
+_EAGER = ("numpy", "jax")  # cases of clgrad and PyTorch alone skip these
+
+CASES = (
+    *(_matmul(f"{n}x{n}x{n}", (n, n), (n, n)) for n in (64, 128, 256, 512, 1024, 2048)),
+    _matmul("64x1000x100", (64, 1000), (1000, 100)),
+    _gradient_matmul("1000x64x100 (left transposed)", (64, 1000), (64, 100), "left"),
+    _gradient_matmul("64x100x1000 (right transposed)", (64, 100), (1000, 100), "right"),
+    _matmul("batch 32 of 64x64x64", (32, 64, 64), (32, 64, 64)),
+    Case("add 16 M", {"*": _call(lambda np_, a, b: a + b, (_M16,), (_M16,))}, 12.0 * _M16, "B"),
+    Case("tanh(exp(a)*b) 16 M", {"*": _call(lambda np_, a, b: np_.tanh(np_.exp(a) * b), (_M16,), (_M16,))},
+         12.0 * _M16, "B"),
+    Case("sum 16 M", {"*": _call(lambda np_, a: a.sum(), (_M16,))}, 4.0 * _M16, "B"),
+    Case("sum axis 0 of 4096x4096", {"*": _call(lambda np_, a: a.sum(0), (4096, 4096))}, 4.0 * _M16, "B"),
+    Case("sum axis 1 of 4096x4096", {"*": _call(lambda np_, a: a.sum(1), (4096, 4096))}, 4.0 * _M16, "B"),
+    Case("softmax 4096x1024", {"*": _call(lambda np_, a: np_.softmax(a, -1), (4096, 1024)), "jax": _softmax_jax,
+                               "numpy": _call(_softmax_numpy, (4096, 1024))}, 8.0 * 4096 * 1024, "B"),
+    Case("two layers 64x1000x100x10", {"*": _two_layers_eager, "numpy": _two_layers_numpy, "jax": _two_layers_jax}),
+    Case("digits MLP, batch 64, Adam", {"*": _digits}, skip=_EAGER),
+    Case("overhead: add of 16 elements", {"*": _overhead}, 100.0, "ops"),
+    Case("overhead: mul and its backward", {"*": _backward_overhead}, 50.0, "ops", skip=_EAGER),
+)
+
+
+# Workers: one process a library ------------------------------------------------------------------------------------
+
+
+def worker(name: str, device: str | None) -> None:
+    """The child's side: read a command a line, answer with a line of JSON."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print does not mix with the answers
+    lib: Any = OPEN[name](device)
+    print(json.dumps({"version": lib.version, "device": lib.device}), file=out, flush=True)
+    state: dict[str, Any] = {}
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        try:
+            answer = {"build": _build, "sample": _sample}[command](lib, state, *arguments)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+def _build(lib: Any, state: dict, index: int) -> dict:
+    """Make the step, warm it up, and find how many of them fill a sample."""
+    state.clear()
+    step = state["step"] = CASES[index].builder(lib.name)(lib)
+    for _ in range(3):
+        lib.wait(step())
+    count = 1
+    while _time(lib, step, count) < SAMPLE_SECONDS / 4 and count < 1 << 16:
+        count *= 2
+    state["count"] = max(1, round(count * SAMPLE_SECONDS / max(_time(lib, step, count), 1e-9)))
+    return {"count": state["count"]}
+
+
+def _sample(lib: Any, state: dict, times: int) -> dict:
+    """Seconds a step, ``times`` times; one more run before wakes the threads."""
+    _time(lib, state["step"], 1)
+    return {"seconds": [_time(lib, state["step"], state["count"]) / state["count"] for _ in range(times)]}
+
+
+def _time(lib: Any, step: Step, count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        out = step()
+    lib.wait(out)
+    return time.perf_counter() - start
+
+
+class Worker:
+    """A library's process, as the parent sees it."""
+
+    def __init__(self, name: str, device: str | None) -> None:
+        self.name = name
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", name, *(["--device", device] if device else [])], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+        self.about = self._read()
+
+    def ask(self, *command: Any) -> dict:
+        """The answer to a command; ``error`` in it where the library failed or its process ended."""
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return {"error": "the process ended"}
+        return self._read()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": "the process ended"}
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+# The parent --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """The figures of one case in one library; microseconds a step."""
+
+    case: str
+    library: str
+    median: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    error: str = ""
+    samples: list[float] = field(default_factory=list)
+
+    def take(self, seconds: list[float]) -> None:
+        """Add samples and renew median and quartiles."""
+        self.samples += [round(1e6 * s, 3) for s in seconds]
+        if len(self.samples) > 1:
+            self.low, self.median, self.high = statistics.quantiles(self.samples, n=4, method="inclusive")
+        else:
+            self.low = self.median = self.high = self.samples[0]
+
+
+def measure(index: int, workers: list[Worker], rounds: int, times: int) -> list[Row]:
+    """One case in every library, in turns."""
+    case = CASES[index]
+    rows = {}
+    for w in workers:
+        if case.builder(w.name) is not None:
+            rows[w] = Row(case.name, w.name, error=w.ask("build", index).get("error", ""))
+    for turn in range(rounds):
+        order = list(rows)
+        for w in order[turn % len(order):] + order[:turn % len(order)]:
+            if not rows[w].error:
+                answer = w.ask("sample", times)
+                if "error" in answer:
+                    rows[w].error = answer["error"]
+                else:
+                    rows[w].take(answer["seconds"])
+    return list(rows.values())
+
+
+def _rate(case: Case, microseconds: float) -> str:
+    if not case.work:
+        return ""
+    if case.unit == "ops":
+        return f"{microseconds / case.work:.2f} µs an op"
+    return f"{case.work / microseconds / 1e3:.3g} G{case.unit}/s"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def table(rows: list[Row], old: dict[tuple[str, str], Row] | None) -> Iterator[str]:
+    """The rows as a Markdown table, line by line."""
+    cases = {c.name: c for c in CASES}
+    ours = {r.case: r.median for r in rows if r.library == "clgrad" and not r.error}
+    then = " then | change |" if old is not None else ""
+    yield f"| case | library | µs, median | quartiles | rate | ratio to clgrad |{then}"
+    yield "|---|---|--:|--:|--:|--:|" + ("--:|--:|" if old is not None else "")
+    for r in rows:
+        if r.error:
+            yield f"| {r.case} | {r.library} | failed | {r.error.replace('|', '/')} | | |" + (" | |" if then else "")
+            continue
+        ratio = f"{r.median / ours[r.case]:.2f}" if r.case in ours else ""
+        line = (f"| {r.case} | {r.library} | {_figure(r.median)} | {_figure(r.low)} - {_figure(r.high)} "
+                f"| {_rate(cases[r.case], r.median)} | {ratio} |")
+        if old is not None:
+            before = old.get((r.case, r.library))
+            line += f" {_figure(before.median)} | {_change(before, r)} |" if before and not before.error else " | |"
+        yield line
+
+
+def _change(before: Row, now: Row) -> str:
+    """How much longer it takes now; marked where the quartiles do not touch."""
+    apart = now.low > before.high or now.high < before.low
+    return f"{100 * (now.median / before.median - 1):+.0f} %{' *' if apart else ''}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="cases whose name contains one of these, comma-separated")
+    parser.add_argument("--library", action="append", choices=LIBRARIES, help="libraries (default: those installed)")
+    parser.add_argument("--device", help="clgrad's device, as CLGRAD_DEVICE")
+    parser.add_argument("--rounds", type=int, default=5, help="turns a library gets in each case")
+    parser.add_argument("--times", type=int, default=3, help="samples taken in a turn")
+    parser.add_argument("--json", type=Path, help="file to keep the figures in")
+    parser.add_argument("--compare", type=Path, help="file of an older run to set beside this one")
+    parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _read(path: Path) -> dict[tuple[str, str], Row]:
+    rows = [Row(**r) for r in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    return {(r.case, r.library): r for r in rows}
+
+
+def _open(names: list[str], device: str | None) -> list[Worker]:
+    """The libraries' processes; one that cannot start is said and left out."""
+    started = []
+    for name in names:
+        w = Worker(name, device)
+        if "error" in w.about:
+            print(f"{name} does not start", file=sys.stderr)
+        else:
+            started.append(w)
+    return started
+
+
+def _load() -> str:
+    """A remark where others are using the CPUs: libraries that spin at barriers then lose most."""
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"; the machine was busy (load {busy:.1f}): figures of CPU libraries mean little" if busy > 0.3 else ""
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit status."""
+    options = _arguments()
+    if options.worker:
+        worker(options.worker, options.device)
+        return 0
+    names = options.library or [n for n in LIBRARIES if n == "clgrad" or importlib.util.find_spec(n)]
+    old = _read(options.compare) if options.compare else None
+    parts = options.only.lower().split(",")
+    chosen = [i for i, c in enumerate(CASES) if any(p in c.name.lower() for p in parts)]
+    if not chosen:
+        print("no such case; there are: " + "; ".join(c.name for c in CASES), file=sys.stderr)
+        return 2
+    load = _load()
+    workers = _open(names, options.device)
+    try:
+        rows = []
+        for i in chosen:
+            print(f"{CASES[i].name} ...", file=sys.stderr, flush=True)
+            rows += measure(i, workers, options.rounds, options.times)
+        about = {w.name: w.about for w in workers}
+    finally:
+        for w in workers:
+            w.close()
+    for name, what in about.items():
+        print(f"{name} {what['version']} on {what['device']}  ")
+    print(f"\n{os.cpu_count()} CPUs; {options.rounds * options.times} samples each{load}")
+    print("\n" + "\n".join(table(rows, old)))
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "rows": [asdict(r) for r in rows]}), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
