@@ -97,9 +97,9 @@ def bernoulli(n, p, **key):
 
 
 def _mul_high(u, m):
-    h, l, mh, ml = u >> _32, u & _LOW, np.uint64(m >> 32), np.uint64(m & 0xFFFFFFFF)
-    t = h * ml + (l * ml >> _32)
-    return h * mh + (t >> _32) + ((l * mh + (t & _LOW)) >> _32)
+    high, low, m_high, m_low = u >> _32, u & _LOW, np.uint64(m >> 32), np.uint64(m & 0xFFFFFFFF)
+    t = high * m_low + (low * m_low >> _32)
+    return high * m_high + (t >> _32) + ((low * m_high + (t & _LOW)) >> _32)
 
 
 def randint(n, low, span, dtype="int64", **key):
@@ -114,8 +114,9 @@ def normal_of(bits, real):
     """The bits' normal numbers: uint32 -> float32, uint64 -> float64."""
     double = real == np.float64
     table = _MODULE.DOUBLE if double else _MODULE.FLOAT
-    width, mantissa, half_root, magic, sint = (64, 52, 0x3FE6A09E667F3BCD, 0x5FE6EB50C7B537A9, np.int64) if double else (
-        32, 23, 0x3F3504F3, 0x5F3759DF, np.int32)
+    width, mantissa, half_root, magic, sint = (
+        (64, 52, 0x3FE6A09E667F3BCD, 0x5FE6EB50C7B537A9, np.int64) if double else
+        (32, 23, 0x3F3504F3, 0x5F3759DF, np.int32))
     ln2 = real(0.6931471805599453)
 
     def polynomial(name, t):

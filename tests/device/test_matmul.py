@@ -72,7 +72,8 @@ def test_layouts(size: tuple, layouts: tuple, shape: str, rng: np.random.Generat
 
 @pytest.mark.parametrize("shape", ["wide", "many"])
 @pytest.mark.parametrize(("left", "right"), [
-    ((4, 5, 6), (4, 6, 3)), ((4, 5, 6), (6, 3)), ((5, 6), (4, 6, 3)), ((2, 1, 5, 6), (3, 6, 4)), ((2, 3, 5, 6), (1, 3, 6, 1)),
+    ((4, 5, 6), (4, 6, 3)), ((4, 5, 6), (6, 3)), ((5, 6), (4, 6, 3)), ((2, 1, 5, 6), (3, 6, 4)),
+    ((2, 3, 5, 6), (1, 3, 6, 1)),
     ((0, 5, 6), (0, 6, 3)), ((2, 5, 0), (2, 0, 3)), ((2, 3, 1, 9), (2, 3, 9, 1)), ((7, 64, 64), (7, 64, 64))])
 def test_batches(left: tuple, right: tuple, shape: str, rng: np.random.Generator, device) -> None:
     a, b = _integers(rng, left, "float32"), _integers(rng, right, "float32")
