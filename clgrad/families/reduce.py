@@ -15,7 +15,7 @@ from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _SERIAL = 32  # reduced lengths up to this are walked by one work-item on many-core devices
@@ -99,8 +99,8 @@ class Reduce:
         self._plans = Plans()
 
     def __call__(self, x: Array, dim: Any = None, keepdim: bool = False, *, accumulate: DType | None = None) -> Array:
-        key = (x.shape, x.strides, x.dtype, x.storage.device, tuple(dim) if type(dim) is list else dim, keepdim,
-               accumulate)
+        key = (x.shape, x.strides, x.dtype, x.storage.device, x.storage.nbytes >= INT_BYTES,
+               tuple(dim) if type(dim) is list else dim, keepdim, accumulate)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans.put(key, self._plan(x, dim, keepdim, accumulate))
@@ -213,7 +213,7 @@ class ArgReduce:
 
     def __call__(self, x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
         device = x.storage.device
-        key = (x.shape, x.strides, x.dtype, device, dim, keepdim)
+        key = (x.shape, x.strides, x.dtype, device, x.storage.nbytes >= INT_BYTES, dim, keepdim)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans.put(key, self._plan(x, dim, keepdim))

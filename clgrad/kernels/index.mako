@@ -45,7 +45,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
         const index_t from = x_offset + (o * rows + row) * inner;
         if (row < 0)
-            for (index_t i = 0; i < inner; ++i) ${prelude.store(ctype, T, "out", "u * inner + i", "0")}
+            for (index_t i = 0; i < inner; ++i) ${prelude.store(ctype, T, "out", "u * inner + i", f"({T})0")}
         else
             for (index_t i = 0; i < inner; ++i)
                 ${prelude.store(ctype, T, "out", "u * inner + i", prelude.load(ctype, T, "x", "from + i"))}
@@ -56,7 +56,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         const index_t o = u / length;
         const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
         const index_t from = x_offset + (o * rows + row) * inner + e - u * inner;
-        if (row < 0) ${prelude.store(ctype, T, "out", "e", "0")}
+        if (row < 0) ${prelude.store(ctype, T, "out", "e", f"({T})0")}
         else ${prelude.store(ctype, T, "out", "e", prelude.load(ctype, T, "x", "from"))}
     }
 % endif
@@ -116,7 +116,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         }
         % endfor
         const index_t row = checked(at[where], size, ${axis}, fault);
-        if (row < 0) ${prelude.store(ctype, T, "out", "u", "0")}
+        if (row < 0) ${prelude.store(ctype, T, "out", "u", f"({T})0")}
         else ${prelude.store(ctype, T, "out", "u", prelude.load(ctype, T, "x", f"from + row * x_s{axis}"))}
     }
 }

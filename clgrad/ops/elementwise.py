@@ -346,7 +346,7 @@ def _backward(name: str, args: str, c: str, grad: Any, ref: Any, doc: str, domai
 
 
 def _sigmoid_ref(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
+    return 1 / (1 + np.exp(-1.0 * x))
 
 
 sigmoid = _real("sigmoid", "ONE / (ONE + exp(-x))", lambda g, out: _sigmoid_backward(g, out), _sigmoid_ref,
