@@ -17,11 +17,11 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Storage, empty, full, same_device
+from ..ndarray import Array, Storage, full, same_device
 from ..runtime.device import Device, Facts
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form
+from .plans import INT_BYTES, Plans, check_device, form
 
 # The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
 _ACC = {"float": "float", "double": "double", "half": "float", "long": "ulong", "ulong": "ulong"}
@@ -34,9 +34,12 @@ _PANEL_BYTES = 2**18  # of A's tiles that stay in the nearest large cache while 
 
 @dataclass(frozen=True)
 class Operand:
-    """Where a batch of matrices lies: offset and element strides. ``row`` runs along M or N, ``k`` along K."""
+    """Where a batch of matrices lies: offset and element strides. ``row`` runs along M or N, ``k`` along K.
 
-    offset: int
+    The offset is a number, or names the operand whose offset is filled in at each launch: "a" or "b".
+    """
+
+    offset: int | str
     batch: int
     row: int
     k: int
@@ -66,7 +69,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Step:
-    """One launch. In ``args`` an int is an index scalar, "A" "B" "C" the operands, ("temp", i) a temporary."""
+    """One launch. In ``args`` an int is an index scalar, "a" and "b" the operands' offsets, "A" "B" "C" the operands,
+    ("temp", i) a temporary."""
 
     function: str
     variables: dict[str, Any]
@@ -277,12 +281,15 @@ class _Launch:
     gsize: tuple[int]
     lsize: tuple[int]
     args: tuple
+    slots: tuple[tuple[int, Any], ...]  # positions among the arguments of what differs from call to call, and its name
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
     launches: tuple[_Launch, ...]
     temporaries: tuple[int, ...]  # bytes
+    shape: tuple[int, ...]
+    nbytes: int
     flops: int
 
 
@@ -291,6 +298,27 @@ _plans = Plans()
 
 def matmul(x: Array, y: Array, shape: str | None = None) -> Array:
     """x @ y of shapes (..., M, K) and (..., K, N), batches broadcast. ``shape`` forces a kernel form."""
+    key = (x.shape, x.strides, x.dtype, y.shape, y.strides, y.dtype, x.storage.device, y.storage.device, shape,
+           x.storage.nbytes >= INT_BYTES or y.storage.nbytes >= INT_BYTES)
+    found = _plans.get(key)
+    if found is None:
+        return _first(x, y, shape, key)
+    out = Array(Storage(key[6], found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
+    values: dict[Any, Any] = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset,
+                              "b": y.offset}
+    held = [Storage(key[6], n) for n in found.temporaries]
+    for i, storage in enumerate(held):
+        values["temp", i] = storage.buffer
+    for step in found.launches:
+        args = list(step.args)
+        for position, name in step.slots:
+            args[position] = values[name]
+        launch(step.kernel, step.gsize, step.lsize, *args, flops=found.flops)
+    return out
+
+
+def _first(x: Array, y: Array, shape: str | None, key: tuple) -> Array:
+    """A product of shapes that have no plan: check, convert, plan. Only those that need no conversion are kept."""
     device = same_device("matmul", (x, y))
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ShapeError(bad("matmul", f"shapes {x.shape} and {y.shape}", "(..., M, K) and (..., K, N)",
@@ -302,22 +330,14 @@ def matmul(x: Array, y: Array, shape: str | None = None) -> Array:
     result = (*batch, x.shape[-2], y.shape[-1])
     if prod(result) == 0 or x.shape[-1] == 0:
         return full(result, 0, dtype, device)
-    out = empty(result, dtype, device)
-    key = (x.shape, x.strides, x.offset, y.shape, y.strides, y.offset, dtype, device, shape,
-           max(x.storage.nbytes, y.storage.nbytes, out.nbytes) >= 2**30)
-    found = _plans.get(key)
-    if found is None:
-        problem = _problem(x, y, batch, dtype)
-        if problem is None:  # batches that no single stride can walk: copied side by side
-            return matmul(*(a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y)), shape)
-        found = _plans.put(key, _plan(problem, device, shape or form(device), key[-1]))
-    buffers = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer}
-    held = [Storage(device, n) for n in found.temporaries]
-    for step in found.launches:
-        launch(step.kernel, step.gsize, step.lsize, *[
-            a if type(a) is int else buffers[a] if type(a) is str else held[a[1]].buffer for a in step.args],
-            flops=found.flops)
-    return out
+    if key[2] is not dtype or key[5] is not dtype:
+        return matmul(x, y, shape)
+    problem = _problem(x, y, batch, dtype)
+    if problem is None:  # batches that no single stride can walk: copied side by side
+        return matmul(*(a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y)), shape)
+    large = key[-1] or prod(result) * dtype.itemsize >= INT_BYTES
+    _plans.put(key, _plan(problem, device, shape or form(device), large, result, dtype))
+    return matmul(x, y, shape)
 
 
 def _problem(x: Array, y: Array, batch: tuple[int, ...], dtype: DType) -> Problem | None:
@@ -326,15 +346,15 @@ def _problem(x: Array, y: Array, batch: tuple[int, ...], dtype: DType) -> Proble
     if y.ndim == 2 and x.ndim > 2:  # one matrix for the whole batch: its rows are rows of one tall matrix
         strides = shapes.view_strides(x.shape, x.strides, (prod(x.shape[:-1]), K))
         if strides is not None:
-            return Problem(prod(x.shape[:-1]), N, K, 1, Operand(x.offset, 0, *_unit(strides, (M * prod(batch), K))),
-                           Operand(y.offset, 0, *_unit(y.strides[::-1], (N, K))), dtype.c)
+            return Problem(prod(x.shape[:-1]), N, K, 1, Operand("a", 0, *_unit(strides, (M * prod(batch), K))),
+                           Operand("b", 0, *_unit(y.strides[::-1], (N, K))), dtype.c)
     sizes, (_, x_batch, y_batch) = shapes.collapse(
         batch, shapes.contiguous_strides(batch), shapes.expand_strides(x.shape[:-2], x.strides[:-2], batch),
         shapes.expand_strides(y.shape[:-2], y.strides[:-2], batch))
     if len(sizes) > 1:
         return None
-    return Problem(M, N, K, prod(batch), Operand(x.offset, x_batch[0], *_unit(x.strides[-2:], (M, K))),
-                   Operand(y.offset, y_batch[0], *_unit((y.strides[-1], y.strides[-2]), (N, K))), dtype.c)
+    return Problem(M, N, K, prod(batch), Operand("a", x_batch[0], *_unit(x.strides[-2:], (M, K))),
+                   Operand("b", y_batch[0], *_unit((y.strides[-1], y.strides[-2]), (N, K))), dtype.c)
 
 
 def _unit(strides: tuple[int, ...], sizes: tuple[int, int]) -> tuple[int, int]:
@@ -342,7 +362,7 @@ def _unit(strides: tuple[int, ...], sizes: tuple[int, int]) -> tuple[int, int]:
     return tuple(1 if n <= 1 else s for s, n in zip(strides, sizes))
 
 
-def _plan(p: Problem, device: Device, shape: str, large: bool) -> _Plan:
+def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType) -> _Plan:
     index = "long" if large else "int"
     steps = plan_steps(p, device.facts, shape, index)
     item = _ITEM[p.acc]
@@ -351,7 +371,9 @@ def _plan(p: Problem, device: Device, shape: str, large: bool) -> _Plan:
     launches = []
     for s in steps.steps:
         i = "i" if s.variables["index"] == "int" else "l"
-        signature = "".join(i if type(a) is int else "P" for a in s.args)
+        signature = "".join(i if type(a) is int or a in ("a", "b") else "P" for a in s.args)
+        slots = tuple((at, a) for at, a in enumerate(s.args) if type(a) is not int)
         launches.append(_Launch(kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}",
-                                       **s.variables), (s.gsize,), (s.lsize,), s.args))
-    return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), 2 * p.batch * p.M * p.N * p.K)
+                                       **s.variables), (s.gsize,), (s.lsize,), s.args, slots))
+    return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), result, prod(result) * dtype.itemsize,
+                 2 * p.batch * p.M * p.N * p.K)
