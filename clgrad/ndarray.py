@@ -77,6 +77,24 @@ class Array:
     def T(self) -> Array:
         return self.view(self.shape[::-1], self.strides[::-1], self.offset)
 
+    @property
+    def mT(self) -> Array:
+        """Each matrix (the last two axes) transposed, as a view."""
+        if self.ndim < 2:
+            raise ShapeError(bad("mT", f"shape {self.shape}", "at least two dimensions", "Add an axis."))
+        shape, strides = self.shape, self.strides
+        return self.view((*shape[:-2], shape[-1], shape[-2]), (*strides[:-2], strides[-1], strides[-2]), self.offset)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The array API namespace whose functions take this array."""
+        from importlib import import_module
+
+        return import_module("clgrad.array")
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Array:
+        """The array on another device, by way of the host."""
+        return self.to(find_device(device))
+
     def is_contiguous(self) -> bool:
         """Whether elements lie row-major without gaps."""
         return shapes.is_contiguous(self.shape, self.strides)

@@ -16,6 +16,7 @@ from ..core.dtypes import bool_ as bool
 from ..core.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 from ..ndarray import Array as Array
 from ..ops import FUNCTIONS as _FUNCTIONS
+from . import standard as _standard
 
 _NOT_FACTORIES = {"Generator", "manual_seed", "initial_seed", "tensor", "as_tensor"}
 
@@ -41,6 +42,13 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: Any = None
     return result
 
 
-globals().update(_FUNCTIONS)
+for _name, _function in _FUNCTIONS.items():
+    globals().setdefault(_name, _function)
 globals().update({name: _making_arrays(getattr(_factories, name)) for name in _factories.__all__
                   if name not in _NOT_FACTORIES})
+# What the standard fixes goes last: its own functions and constants, not what the module imports.
+globals().update({name: value for name, value in vars(_standard).items()
+                  if not name.startswith("_") and not isinstance(value, type(_standard))
+                  and getattr(value, "__module__", None) in (None, "clgrad", _standard.__name__)})
+__array_api_version__ = _standard.__array_api_version__
+__array_namespace_info__ = _standard.__array_namespace_info__
