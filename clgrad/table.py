@@ -97,6 +97,7 @@ class Op:
     rules: tuple = ()
     joint: Rule | None = None
     saves: tuple[str, ...] = ()
+    differentiable: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -113,6 +114,8 @@ class Op:
             raise TypeError(f"op {self.name}: declared twice")
         if not self.composite:
             self._resolve_rules(put)
+        # whether some argument has a derivative rule: asked at every call, so answered once
+        put("differentiable", self.composite or self.joint is not None or any(isinstance(r, Rule) for r in self.rules))
         OPS[self.name] = self
 
     def _resolve_rules(self, put: Callable) -> None:
@@ -137,11 +140,6 @@ class Op:
             elif not isinstance(rule, (ZeroGrad, NoGrad)):
                 raise TypeError(f"op {self.name}: a grad entry is a rule, ZERO_GRAD or NoGrad, got {rule!r}")
         put("saves", tuple(n for n in (*self.tensors, "out") if n in wanted))
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether some argument has a derivative rule."""
-        return self.composite or self.joint is not None or any(isinstance(r, Rule) for r in self.rules)
 
 
 def make_function(op: Op, apply: Callable) -> Callable:
