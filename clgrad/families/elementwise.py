@@ -190,11 +190,15 @@ class Elementwise:
         else:
             reading = [shapes.expand_strides(a.shape, a.strides, shape) for a in varying]
             sizes, steps = shapes.collapse(shape, strides, *reading)
+            across = _across(sizes, steps) if device.wide_core else None
+            if across is not None:
+                values["layout"] = "tiled"
+                sizes, *steps = (_second_last(t, across) for t in (sizes, *steps))
             inner = iter(steps[1:])
-            modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else _mode(next(inner)[-1])
-                     for x in operands]
-            tail, units = _cut(device, sizes, steps)
-            values |= {"rank": len(sizes), "out_mode": _mode(steps[0][-1])}
+            modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else
+                     _mode(next(inner), across is not None) for x in operands]
+            tail, units = _cut(device, sizes, steps, across is not None)
+            values |= {"rank": len(sizes), "out_mode": _mode(steps[0], False)}
             size = units if device.wide_core else size
         values["ins"] = tuple((x.dtype.c if type(x) is Array else "", m) for x, m in zip(operands, modes))
         for m in modes:
@@ -206,8 +210,11 @@ class Elementwise:
         return _Plan(k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
 
 
-def _mode(inner_stride: int) -> str:
-    return {1: "v", 0: "z"}.get(inner_stride, "g")
+def _mode(steps: tuple[int, ...], tiled: bool) -> str:
+    """How an operand is read along a row; in tiles, t where its memory runs across."""
+    if tiled and steps[-1] not in (0, 1) and abs(steps[-2]) == 1:
+        return "t"
+    return {1: "v", 0: "z"}.get(steps[-1], "g")
 
 
 def _same_order(shape: tuple[int, ...], strides: tuple[int, ...], a: Array) -> bool:
@@ -224,10 +231,31 @@ def _result_strides(shape: tuple[int, ...], varying: Sequence[Array]) -> tuple[i
     return shapes.contiguous_strides(shape)
 
 
-def _cut(device: Device, sizes: tuple[int, ...], steps: tuple) -> tuple[tuple[int, ...], int]:
+def _across(sizes: tuple[int, ...], steps: Sequence[tuple[int, ...]]) -> int | None:
+    """The dimension along which an operand that strides over memory in the innermost one lies side by side; None
+    where there is none worth tiling for."""
+    if sizes[-1] < _tile():
+        return None
+    return next((r for step in steps if step[-1] not in (0, 1) for r in range(len(sizes) - 1)
+                 if abs(step[r]) == 1 and sizes[r] >= _tile()), None)
+
+
+def _tile() -> int:
+    return kernels.template("elementwise").module.TILE
+
+
+def _second_last(values: tuple[int, ...], r: int) -> tuple[int, ...]:
+    return (*values[:r], *values[r + 1:-1], values[r], values[-1])
+
+
+def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool) -> tuple[tuple[int, ...], int]:
     """The strided kernel's integers: sizes, strides, and rows cut into segments; and the number of units."""
     rows, inner = prod(sizes[:-1]), sizes[-1]
-    if device.wide_core:
+    if tiled:
+        segment = min(inner, _tile())
+        segments = -(-inner // segment)
+        units = prod(sizes[:-2]) * -(-sizes[-2] // _tile()) * segments
+    elif device.wide_core:
         wanted = workers(device, rows * inner, _default(device)["groups_per_unit"], _LEAST_ITEMS)
         pieces = 1 if rows >= wanted else -(-wanted // rows)
         segment = min(inner, -(-(-(-inner // pieces)) // 16) * 16)

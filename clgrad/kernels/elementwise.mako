@@ -3,10 +3,18 @@
 ## flat:     all arrays have one memory order without gaps, so i counts memory positions.
 ## strided:  the collapsed dimensions are walked row by row; the innermost one is the row, cut into segments so that
 ##           a few long rows still occupy every core.
+## tiled:    strided, where an operand's memory runs along the last dimension but one (mode t): tiles of TILE x TILE are
+##           read along its memory into a small array and taken out across, so that every line of memory is touched
+##           once (wide-core only).
+##
+##               q ->  out            out[p][q] = f(tile[q][p], ...)
+##             p       v v v v
+##             |       t stands on end: its lines run along p
 ## Operand modes: v unit stride along the row (or flat), z one element a row, g any stride, b one element in all,
-## k a scalar argument.
+## k a scalar argument, t transposed (see tiled).
 <%!
     PARAMS = {"groups_per_unit": (1, 2, 4, 8), "local": (64, 128, 256)}
+    TILE = 16
     DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1}, "many": {"groups_per_unit": 16, "local": 256}}
 
     def valid(params, facts):
@@ -67,6 +75,9 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
         ctype, mode = ins[j]
         if mode == "k":
             return f"({prelude.vec(T, w)})(k{j})" if w > 1 else f"({T})k{j}"
+        if mode == "t":
+            at = [f"t{j}[(q + {i}) * {TILE} + p]" for i in range(w)]
+            return f"({prelude.vec(T, w)})({', '.join(at)})" if w > 1 else at[0]
         if mode in "bz":
             return f"({prelude.vec(T, w)})(c{j})" if w > 1 else f"c{j}"
         return prelude.load(ctype, T, f"a{j}", f"i{j}", w)
@@ -80,6 +91,52 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     buffers = (buffers + ", ") if buffers else ""
 %>
 
+<%def name="tile_body()">
+<%
+        moving = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kbt"]
+%>
+        const int rows = p1 - p0, columns = min((index_t)${TILE}, d${rank - 1} - j0);
+        % for j, (c, m) in enumerate(ins):
+            % if m == "t":
+        ${T} t${j}[${TILE * TILE}];
+        for (int q = 0; q < columns; ++q) {
+            const index_t line = base_i${j} + p0 * i${j}_s${rank - 2} + q * i${j}_s${rank - 1};
+            if (rows == ${TILE} && i${j}_s${rank - 2} == 1) {
+                % for part in range(0, TILE, 8):
+                vstore8(${prelude.load(c, T, f"a{j}", f"line + {part}", 8)}, 0, t${j} + q * ${TILE} + ${part});
+                % endfor
+            } else
+                for (int p = 0; p < rows; ++p)
+                    t${j}[q * ${TILE} + p] = ${prelude.load(c, T, f"a{j}", f"line + p * i{j}_s{rank - 2}")};
+        }
+            % endif
+        % endfor
+        for (int p = 0; p < rows; ++p) {
+            % for v, _ in moving:
+            index_t ${v} = base_${v} + (p0 + p) * ${v}_s${rank - 2};
+            % endfor
+            % for j, (c, m) in enumerate(ins):
+                % if m == "z":
+            const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
+                % endif
+            % endfor
+            int q = 0;
+            % if row_width > 1:
+            for (; q + ${row_width} <= columns; q += ${row_width}) {
+                ${stored(evaluate(row_width), row_width)}
+                % for v, _ in moving:
+                ${v} += ${row_width} * ${v}_s${rank - 1};
+                % endfor
+            }
+            % endif
+            for (; q < columns; ++q) {
+                ${stored(evaluate(1), 1)}
+                % for v, _ in moving:
+                ${v} += ${v}_s${rank - 1};
+                % endfor
+            }
+        }
+</%def>\
 kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
 % if layout == "flat":
                         index_t n)
@@ -121,7 +178,7 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
 % else:
 <%
     strided = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kb"]
-    outer = rank - 1
+    outer = rank - (2 if layout == "tiled" else 1)
     sizes = "".join(f"index_t d{r}, " for r in range(rank))
     steps = ", ".join(f"index_t {v}_s{r}" for v, _ in strided for r in range(rank))
 %>
@@ -139,19 +196,30 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
     for (index_t u = first; u < last; ++u) {
         index_t row = u / segments;
         const index_t j0 = (u - row * segments) * segment;
-        index_t count = min(segment, d${rank - 1} - j0);
+% if layout == "tiled":
+        const index_t blocks = (d${rank - 2} + ${TILE - 1}) / ${TILE};
+        const index_t p0 = row % blocks * ${TILE}, p1 = min(p0 + ${TILE}, d${rank - 2});
+        row /= blocks;
+% endif
         % for v, base in strided:
-        index_t ${v} = ${base}_offset + j0 * ${v}_s${rank - 1};
+        index_t base_${v} = ${base}_offset + j0 * ${v}_s${rank - 1};
         % endfor
         % for r in reversed(range(outer)):
         {
             const index_t at = ${f"row % d{r}" if r else "row"};
             % for v, _ in strided:
-            ${v} += at * ${v}_s${r};
+            base_${v} += at * ${v}_s${r};
             % endfor
             ${f"row /= d{r};" if r else ""}
         }
         % endfor
+% if layout == "tiled":
+        ${tile_body()}
+% else:
+        % for v, _ in strided:
+        index_t ${v} = base_${v};
+        % endfor
+        index_t count = min(segment, d${rank - 1} - j0);
     % for j, (c, m) in enumerate(ins):
         % if m == "z":
         const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
@@ -171,6 +239,7 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
             ${v} += ${v}_s${rank - 1};
             % endfor
         }
+% endif
     }
 }
 % else:

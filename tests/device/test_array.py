@@ -279,3 +279,20 @@ def test_float64_on_a_device_without_it(device, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(TypeError, match="no double precision"):
             call()
     assert (x * 1.5).tolist() == [1.5, 3]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "float64"])
+@pytest.mark.parametrize(("shape", "order"), [((40, 50), (1, 0)), ((17, 33, 20), (2, 1, 0)), ((5, 64, 70), (0, 2, 1)),
+                                              ((100, 3, 31), (1, 2, 0)), ((16, 16), (1, 0)), ((300, 17), (1, 0))])
+def test_transposed_operands_in_tiles(shape: tuple, order: tuple, dtype: str, rng: np.random.Generator, device) -> None:
+    """Copies and sums of what stands on end: whole tiles, edges, reversed lines, beside broadcast operands."""
+    if dtype == "float64" and not device.facts.fp64:
+        pytest.skip("the device has no float64")
+    a = rng.integers(-9, 9, shape).astype(dtype)
+    turned, array = a.transpose(order), from_host(a).permute(order)
+    assert_close(array.contiguous(), turned, dtype=dtype)
+    b = rng.integers(-9, 9, turned.shape).astype(dtype)
+    assert_close(array + from_host(b), turned + b)
+    assert_close(array.flip(0) + from_host(b)[:1] * 2, turned[::-1] + b[:1] * 2)
+    assert_close(array.flip(-1).contiguous(), turned[..., ::-1])
+    assert_close(array > 0, turned > 0)
