@@ -14,6 +14,7 @@ from ..families import random
 from ..ndarray import Array
 from ..ops import elementwise as ops
 from ..ops.index import take, take_along
+from ..ops.manipulate import pad as pad
 from ..ops.matmul import linear as _linear
 from ..ops.reduce import sum as total
 from ..ops.shape import flatten as flatten

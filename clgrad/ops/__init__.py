@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..table import OPS
-from . import convert, elementwise, index, matmul, reduce, shape, softmax
+from . import convert, elementwise, fancy, index, manipulate, matmul, reduce, shape, softmax, sort
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, reduce, shape, index, matmul, softmax, convert)
+_FAMILIES = (elementwise, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, convert)
 
 
 def _functions() -> dict[str, Callable]:
@@ -32,4 +32,4 @@ missing = OPS.keys() - ALL.keys()
 if missing:
     raise TypeError(f"records without a function in their family's module: {sorted(missing)}")
 convert.attach_conversions()
-attach_indexing(shape.getitem, index.take, elementwise.where, elementwise.assign)
+attach_indexing(shape.getitem, elementwise.assign, fancy)

@@ -95,26 +95,21 @@ def refuse_recorded(name: str, target: Any, others: tuple = ()) -> None:
                              "operands outside the graph", "Use the op that returns a new array, or .detach()."))
 
 
-def attach_indexing(getitem: Callable, take: Callable, where: Callable, assign: Callable) -> None:
-    """``x[key]`` and ``x[key] = value``: ints, slices, None, ellipsis; one integer array; to write, a bool mask."""
+def attach_indexing(getitem: Callable, assign: Callable, advanced: Any) -> None:
+    """``x[key]`` and ``x[key] = value``; ``advanced`` does what needs index arrays or masks, the rest is views."""
     def read(self: Any, key: Any) -> Any:
-        if isinstance(key, (Array, Variable)) and key.ndim:
-            if key.dtype.kind == "b":
-                raise IndexError(bad("index", "a bool mask to read by", "ints, slices, None, an ellipsis, an int array",
-                                     "The result's size would depend on values: use where(mask, x, 0)."))
-            return take(self, unwrap(key), 0)
-        return getitem(self, key)
+        return advanced.read(self, key) if advanced.is_advanced(key) else getitem(self, key)
 
     def write(self: Any, key: Any, value: Any) -> None:
         refuse_recorded("setitem", self, (value,))
         target, value = unwrap(self), unwrap(value)
-        if isinstance(key, (Array, Variable)) and key.dtype.kind == "b":
-            mask = unwrap(key)
-            mask = mask.reshape((*mask.shape, *(1,) * (target.ndim - mask.ndim)))
-            assign(target, where(mask, value, target))
+        if advanced.is_advanced(key):
+            advanced.write(target, key, value)
         else:
             assign(getitem(target, key), value)
 
     for kind in (Array, Variable):
         kind.__getitem__ = read
         kind.__setitem__ = write
+        for name, method in advanced.writing_methods().items():
+            setattr(kind, name, method)

@@ -1,0 +1,131 @@
+"""Host side of sorting, searching and compaction. Sorts are stable, along the last axis of contiguous arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import kernels
+from ..core import dtypes
+from ..core.errors import ShapeError, bad
+from ..ndarray import Array, empty, same_device
+from ..runtime.device import Device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import blocks, form, index_type, letter, workers
+
+_LEAST = 1024  # elements a wide-core work-item should have at least
+
+
+def _kernel(device: Device, function: str, pointers: str, integers: int, index: str, kind: str, packed: bool,
+            ctype: str = "", T: str = "") -> Kernel:
+    return kernel(device, "sort", function, pointers.replace("o", letter(index)) + letter(index) * integers, function,
+                  form=form(device), kind=kind, packed=packed, index=index, ctype=ctype, T=T)
+
+
+def _run(k: Kernel, units: int, items: int, *args: Any, nbytes: int = 0) -> None:
+    """Launch over ``units`` that hold ``items`` elements together."""
+    device = k.device
+    if device.wide_core:
+        gsize, lsize = (min(units, workers(device, items, 8, _LEAST)),), (1,)
+    else:
+        gsize, lsize = blocks(device, units, min(_parameter(device, "local"), k.max_local), 32)
+    launch(k, gsize, lsize, *args, units, nbytes=nbytes)
+
+
+def _parameter(device: Device, name: str) -> int:
+    return kernels.template("sort").module.DEFAULT[form(device)][name]
+
+
+class _Items:
+    """Keys and positions being sorted: one array of integers, or two where a key has 64 bits."""
+
+    def __init__(self, n: int, packed: bool, device: Device) -> None:
+        self._key = empty((n,), dtypes.uint64, device)
+        self._at = None if packed else empty((n,), dtypes.uint32, device)
+
+    @property
+    def buffers(self) -> tuple:
+        return self._key.storage.buffer, None if self._at is None else self._at.storage.buffer
+
+
+def argsort(op: str, x: Array, descending: bool) -> Array:
+    """Positions (int64) that sort x, contiguous, along its last axis; equal elements keep their order."""
+    device, K = x.device, x.shape[-1]
+    out = empty(x.shape, dtypes.int64, device)
+    if out.size == 0:
+        return out
+    if K >= 1 << 31:
+        raise ShapeError(bad(op, f"{K} elements in a line", "fewer than 2**31", "Sort parts and merge them."))
+    packed, n, lines = x.dtype.itemsize < 8, x.size, x.size // K
+    index = index_type(x.storage.nbytes, n * 8)
+    items, others = _Items(n, packed, device), _Items(n, packed, device)
+    integer = letter(index)
+    keys = kernel(device, "sort", "keys", f"PPP{integer}{integer}i{integer}", "keys", form=form(device), kind="keys",
+                  packed=packed, index=index, ctype=x.dtype.c, T=x.dtype.compute)
+    _run(keys, n, n, *items.buffers, x.storage.buffer, x.offset, K, int(descending), nbytes=x.nbytes + 8 * n)
+
+    block = _block(device, n, K)
+    count = -(-K // block)
+    runs = _kernel(device, "runs", "PPPP", 4, index, "sort", packed)
+    _run(runs, lines * count, n, *items.buffers, *others.buffers, K, block, count, nbytes=16 * n)
+    if (block.bit_length() - 5) % 2:
+        items, others = others, items
+    merge = _kernel(device, "merge", "PPPP", 5, index, "sort", packed)
+    while block < K:
+        chunk = min(_parameter(device, "chunk"), 2 * block)
+        chunks = -(-K // chunk)
+        _run(merge, lines * chunks, n, *others.buffers, *items.buffers, K, block, chunk, chunks, nbytes=16 * n)
+        items, others = others, items
+        block *= 2
+    positions = _kernel(device, "positions", "PPP", 1, index, "sort", packed)
+    _run(positions, n, n, out.storage.buffer, *items.buffers, nbytes=16 * n)
+    return out
+
+
+def _block(device: Device, n: int, K: int) -> int:
+    """Elements that one work-item sorts: a power of two, 16 at least, small enough that every core has some."""
+    block = 16
+    while block < min(K, _parameter(device, "block"), -(-n // (4 * device.facts.compute_units))):
+        block *= 2
+    return block
+
+
+def invert(at: Array) -> Array:
+    """The inverse of permutations along the last axis: out[.., at[.., j]] = j."""
+    at = at.contiguous()
+    out = empty(at.shape, dtypes.int64, at.device)
+    if out.size:
+        k = _kernel(at.device, "invert", "PPo", 2, index_type(at.storage.nbytes), "sort", True)
+        _run(k, at.size, at.size, out.storage.buffer, at.storage.buffer, at.offset, at.shape[-1], nbytes=2 * at.nbytes)
+    return out
+
+
+def compact(counts: Array, total: int) -> Array:
+    """Positions (int64) in a flat running count at which it rises; ``total`` is its last element."""
+    counts = counts.contiguous()
+    out = empty((total,), dtypes.int64, counts.device)
+    if total:
+        k = _kernel(counts.device, "compact", "PPo", 1, index_type(counts.storage.nbytes), "sort", True)
+        _run(k, counts.size, counts.size, out.storage.buffer, counts.storage.buffer, counts.offset,
+             nbytes=counts.nbytes)
+    return out
+
+
+def search(op: str, line: Array, x: Array, right: bool) -> Array:
+    """For each element of x, how many of a sorted line stand before it; with ``right``, before or equal."""
+    device = same_device(op, (line, x))
+    if not line.ndim or (line.ndim > 1 and line.shape[:-1] != x.shape[:-1]):
+        raise ShapeError(bad(op, f"sorted lines {line.shape} and values {x.shape}",
+                             "one sorted line, or as many as the values have", "Reshape or expand them."))
+    common = dtypes.promote(line.dtype, x.dtype)
+    line, x = line.astype(common).contiguous(), x.astype(common).contiguous()
+    out = empty(x.shape, dtypes.int64, device)
+    if out.size:
+        index = index_type(line.storage.nbytes, x.storage.nbytes, out.nbytes)
+        o = letter(index)
+        k = kernel(device, "sort", "search", f"PP{o}P{o}{o}{o}{o}i{o}", op, form=form(device), kind="search",
+                   packed=True, index=index, ctype=common.c, T=common.compute)
+        K = line.shape[-1]
+        _run(k, out.size, 16 * out.size, out.storage.buffer, line.storage.buffer, line.offset, x.storage.buffer,
+             x.offset, K, x.shape[-1] if line.ndim > 1 else out.size, K, int(right), nbytes=2 * out.nbytes)
+    return out

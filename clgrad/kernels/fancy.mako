@@ -1,0 +1,157 @@
+## Reading and writing at rows: positions that several index arrays name together.
+##
+##   rows:   rows[b] = rows[b] * size + at[b]             (one index array after the other; -1 where out of range)
+##   get:    out[o, b, i] = x[o, rows[b], i]
+##   put:    x[o, rows[b], i] = v[o, b, i]                          (in the order of b: the last one stays)
+##   add:    x[o, rows[b], i] += v[o, b, i]                         (in the order of b)
+##   along:  x[..., at[..., j, ...], ...] = v[..., j, ...]          (in the order of j)
+##
+## o, rows[b] and i are each a linear position over a group of x's axes (those before, those indexed, those after); its
+## sizes and strides say where it lies, so x may have any memory order. An index out of range touches no memory: it is
+## written to `fault`, which the host reads at its next synchronisation.
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    GROUPS = ("o", "k", "i")
+    groups = "".join(f"index_t {g}_{what}{r}, " for g in GROUPS for what in "ds" for r in range(rank))
+
+    def step(target, linear, group):
+        """Statement: add to `target` where `linear` lies in a group of axes."""
+        if rank == 1:
+            return f"{target} += ({linear}) * {group}_s0;"
+        lines = [f"{{ index_t rest = {linear};"]
+        for r in reversed(range(rank)):
+            lines.append(f"{target} += {f'(rest % {group}_d{r})' if r else 'rest'} * {group}_s{r};")
+            lines.append(f"rest /= {group}_d{r};" if r else "")
+        return " ".join(lines) + " }"
+
+    def write(value, to, source):
+        """Statement: what put, add and along do with one element."""
+        loaded = prelude.load(ctype, T, value, source)
+        total = f"{prelude.load(ctype, T, 'x', to)} + {loaded}" if kind == "add" else loaded
+        return prelude.store(ctype, T, "x", to, total)
+%>
+${prelude.extensions(ctype, T)}
+typedef ${index} index_t;
+
+% if kind in ("rows", "along"):
+static inline index_t checked(${itype} i, index_t size, index_t axis, global long *fault)
+{
+    const long position = ${"(long)i" if itype.startswith("u") else "i < 0 ? (long)i + size : (long)i"};
+    if (position >= 0 && position < size) return (index_t)position;
+    fault[1] = (long)i;
+    fault[2] = axis;
+    fault[3] = size;
+    fault[0] = 1;
+    return -1;
+}
+% endif
+
+% if kind == "rows":
+kernel void ${function}(global ${ctype} *rows, const global ${itype} *at, index_t at_offset, global long *fault,
+                        index_t size, index_t axis, index_t first, index_t count)
+{
+    for (index_t b = get_global_id(0); b < count; b += get_global_size(0)) {
+        const index_t row = checked(at[at_offset + b], size, axis, fault);
+        const ${ctype} before = first ? 0 : rows[b];
+        rows[b] = (row < 0 || before < 0) ? -1 : before * (${ctype})size + row;
+    }
+}
+% elif kind == "get":
+kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *rows,
+                        ${groups}index_t count, index_t inner, index_t units)
+{
+% if form == "wide":
+    // A unit is one row of one o: `inner` elements.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t o = u / count;
+        const index_t row = rows[u - o * count];
+        if (row < 0) {
+            for (index_t i = 0; i < inner; ++i) ${prelude.store(ctype, T, "out", "u * inner + i", f"({T})0")}
+            continue;
+        }
+        index_t base = x_offset;
+        ${step("base", "o", "o")}
+        ${step("base", "row", "k")}
+        for (index_t i = 0; i < inner; ++i) {
+            index_t from = base;
+            ${step("from", "i", "i")}
+            ${prelude.store(ctype, T, "out", "u * inner + i", prelude.load(ctype, T, "x", "from"))}
+        }
+    }
+% else:
+    for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
+        const index_t u = e / inner;
+        const index_t o = u / count;
+        const index_t row = rows[u - o * count];
+        if (row < 0) {
+            ${prelude.store(ctype, T, "out", "e", f"({T})0")}
+            continue;
+        }
+        index_t from = x_offset;
+        ${step("from", "o", "o")}
+        ${step("from", "row", "k")}
+        ${step("from", "e - u * inner", "i")}
+        ${prelude.store(ctype, T, "out", "e", prelude.load(ctype, T, "x", "from"))}
+    }
+% endif
+}
+% elif kind in ("put", "add"):
+kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${ctype} *v, index_t v_offset,
+                        index_t v_step, const global ${itype} *rows, ${groups}index_t count, index_t inner,
+                        index_t bands, index_t strip, index_t strips, index_t units)
+{
+    // A unit owns a strip of i of one o, in those rows whose hash is its band, and reads every row: no two units write
+    // the same element, so the order of writes is that of b on every device. `bands` is a power of two.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const uint band = (uint)(u % bands);
+        const index_t i0 = ((u / bands) % strips) * strip;
+        const index_t i1 = min(i0 + strip, inner);
+        const index_t o = u / (bands * strips);
+        index_t base = x_offset;
+        ${step("base", "o", "o")}
+        for (index_t b = 0; b < count; ++b) {
+            const index_t row = rows[b];
+            if (row < 0 || ((((uint)row * 2654435761u) >> 16) & (uint)(bands - 1)) != band) continue;
+            index_t line = base;
+            ${step("line", "row", "k")}
+            for (index_t i = i0; i < i1; ++i) {
+                index_t to = line;
+                ${step("to", "i", "i")}
+                ${write("v", "to", "v_offset + ((o * count + b) * inner + i) * v_step")}
+            }
+        }
+    }
+}
+% else:
+<%
+    sizes = "".join(f"index_t d{r}, " for r in range(rank))
+    steps = "".join(f"index_t {v}_s{r}, " for v in ("x", "at", "v") for r in range(rank))
+    lines = [r for r in range(rank) if r != axis]
+%>
+kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${ctype} *v, index_t v_offset,
+                        const global ${itype} *at, index_t at_offset, global long *fault, ${sizes}${steps}index_t size,
+                        index_t band, index_t bands, index_t units)
+{
+    // A unit owns one line of `x` along the axis, or a band of it, and writes in the order of the index.
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t r0 = (u % bands) * band;
+        const index_t r1 = min(r0 + band, size);
+        index_t rest = u / bands, line = x_offset, where = at_offset, from_line = v_offset;
+        % for r in reversed(lines):
+        {
+            const index_t c = rest % d${r};
+            line += c * x_s${r};
+            where += c * at_s${r};
+            from_line += c * v_s${r};
+            rest /= d${r};
+        }
+        % endfor
+        for (index_t j = 0; j < d${axis}; ++j) {
+            const index_t row = checked(at[where + j * at_s${axis}], size, ${axis}, fault);
+            if (row < r0 || row >= r1) continue;
+            const index_t to = line + row * x_s${axis};
+            ${write("v", "to", f"from_line + j * v_s{axis}")}
+        }
+    }
+}
+% endif

@@ -1,0 +1,239 @@
+## out[o, k, i] = join over j <= k of x[o, j, i]
+##
+## A line has K elements, `inner` apart, and is cut into segments. With more than one, `totals` first joins each segment,
+## and `scan` starts a segment from the totals before it, joined in order: same bits every run.
+##
+##   rows:     inner is 1      [ k k k k ] [ k k k k ] ...   blocks scanned apart, then joined to the carry
+##   columns:  inner above 1   [ i i i i ]                   neighbouring lines, walked down together
+##                             [ i i i i ]
+##   group:    inner is 1      a work-group scans its tile, GROUP lanes of ITEMS elements each
+##
+## Float sums carry what rounding took from them (Knuth's two-sum), so that error does not grow with the length.
+<%!
+    PARAMS = {"group": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"group": 1}, "many": {"group": 128}}
+
+    def valid(params, facts):
+        return params["group"] <= facts.max_work_group_size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    ITEMS = 4   # neighbouring elements of a lane
+    BLOCK = 16  # elements of a row joined before the carry is needed
+    STRIP = 16 if form == "wide" else 1
+
+    def load(index):
+        return prelude.load(ctype, T, "x", index)
+%>
+${prelude.extensions(T, ctype, out)}
+typedef ${index} index_t;
+#define T ${T}
+
+typedef struct {
+    T v;
+% if positions:
+    index_t at;
+% endif
+} item;
+
+static inline item item_of(T v, index_t k)
+{
+    item r;
+    r.v = v;
+% if positions:
+    r.at = k;
+% endif
+    return r;
+}
+
+// b comes after a.
+static inline item join(item a, item b)
+{
+% if positions:
+    return (b.v != b.v || (a.v == a.v && b.v ${better} a.v)) ? b : a;
+% else:
+    item r;
+    r.v = ${combine};
+    return r;
+% endif
+}
+
+% if exact:
+typedef struct { T v; T low; } carry_t;
+
+static inline carry_t start(void)
+{
+    carry_t r = {0, 0};
+    return r;
+}
+
+static inline carry_t advance(carry_t a, item b)
+{
+    carry_t r;
+    r.v = a.v + b.v;
+    const T z = r.v - a.v;
+    const T low = a.low + ((a.v - (r.v - z)) + (b.v - z));
+    r.low = (low == low) ? low : (T)0;  // an infinite sum has no remainder
+    return r;
+}
+
+static inline item value(carry_t a) { return item_of(a.v + a.low, 0); }
+static inline item after(carry_t a, item b) { return item_of(a.v + (a.low + b.v), 0); }
+% else:
+typedef item carry_t;
+
+static inline carry_t start(void) { return item_of((T)(${identity}), 0); }
+static inline carry_t advance(carry_t a, item b) { return join(a, b); }
+static inline item value(carry_t a) { return a; }
+static inline item after(carry_t a, item b) { return join(a, b); }
+% endif
+
+static inline item total_of(const global T *totals, const global index_t *places, index_t t)
+{
+% if positions:
+    return item_of(totals[t], places[t]);
+% else:
+    return item_of(totals[t], 0);
+% endif
+}
+
+static inline void keep_total(global T *totals, global index_t *places, index_t t, item r)
+{
+    totals[t] = r.v;
+% if positions:
+    places[t] = r.at;
+% endif
+}
+
+static inline void put(global ${out} *out, index_t e, item r)
+{
+% if positions:
+    out[e] = r.at;
+% else:
+    ${prelude.store(out, T, "out", "e", "r.v")}
+% endif
+}
+
+% for name in ("totals", "scan"):
+<%
+    scan = name == "scan"
+    target = f"global {out} *out, const global T *totals, const global index_t *places" if scan else \
+        "global T *totals, global index_t *places"
+%>
+kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index_t K, index_t inner, index_t segments,
+    index_t segment, index_t strips, index_t units)
+{
+% if layout == "group":
+    local T lanes[${group}];
+    % if positions:
+    local index_t lanes_at[${group}];
+    % endif
+    const int lane = get_local_id(0);
+    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+% else:
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+% endif
+        const index_t strip = u % strips;
+        const index_t s = (u / strips) % segments;
+        const index_t o = u / strips / segments;
+        const index_t k0 = s * segment;
+        const index_t k1 = min(k0 + segment, K);
+% if layout == "columns":
+        const index_t i0 = strip * ${STRIP};
+        const index_t width = min((index_t)${STRIP}, inner - i0);
+        const index_t line = o * inner + i0;
+        carry_t carry[${STRIP}];
+        for (index_t c = 0; c < ${STRIP}; ++c) carry[c] = start();
+    % if scan:
+        for (index_t p = 0; p < s; ++p)
+            for (index_t c = 0; c < width; ++c)
+                carry[c] = advance(carry[c], total_of(totals, places, (line + c) * segments + p));
+    % endif
+    % for bound, when in ((STRIP, f"width == {STRIP}"), ("width", f"width < {STRIP}"))[:2 if STRIP > 1 else 1]:
+        if (${when})
+        for (index_t k = k0; k < k1; ++k) {
+            const index_t e = (o * K + k) * inner + i0;
+            for (index_t c = 0; c < ${bound}; ++c) {
+                carry[c] = advance(carry[c], item_of(${load("x_offset + e + c")}, k));
+        % if scan:
+                put(out, e + c, value(carry[c]));
+        % endif
+            }
+        }
+    % endfor
+    % if not scan:
+        for (index_t c = 0; c < width; ++c)
+            keep_total(totals, places, (line + c) * segments + s, value(carry[c]));
+    % endif
+% else:
+        const index_t base = o * K;
+        carry_t carry = start();
+    % if scan:
+        for (index_t p = 0; p < s; ++p)
+            carry = advance(carry, total_of(totals, places, o * segments + p));
+    % endif
+    % if layout == "rows":
+        index_t k = k0;
+        for (; k + ${BLOCK} <= k1; k += ${BLOCK}) {
+            item part[${BLOCK}];
+            part[0] = item_of(${load("x_offset + base + k")}, k);
+            for (int j = 1; j < ${BLOCK}; ++j)
+                part[j] = join(part[j - 1], item_of(${load("x_offset + base + k + j")}, k + j));
+        % if scan:
+            for (int j = 0; j < ${BLOCK}; ++j)
+                put(out, base + k + j, after(carry, part[j]));
+        % endif
+            carry = advance(carry, part[${BLOCK - 1}]);
+        }
+        for (; k < k1; ++k) {
+            carry = advance(carry, item_of(${load("x_offset + base + k")}, k));
+        % if scan:
+            put(out, base + k, value(carry));
+        % endif
+        }
+        % if not scan:
+        keep_total(totals, places, o * segments + s, value(carry));
+        % endif
+    % else:
+        for (index_t t = k0; t < k1; t += ${group * ITEMS}) {
+            const index_t k = t + lane * ${ITEMS};
+            item part[${ITEMS}];
+            item sum = item_of((T)(${identity}), 0);
+            for (int j = 0; j < ${ITEMS}; ++j) {
+                if (k + j < k1)
+                    sum = join(sum, item_of(${load("x_offset + base + k + j")}, k + j));
+                part[j] = sum;
+            }
+            lanes[lane] = sum.v;
+            ${"lanes_at[lane] = sum.at;" if positions else ""}
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int reach = 1; reach < ${group}; reach *= 2) {
+                item before = item_of((T)(${identity}), 0);
+                if (lane >= reach)
+                    before = item_of(lanes[lane - reach], ${"lanes_at[lane - reach]" if positions else "0"});
+                barrier(CLK_LOCAL_MEM_FENCE);
+                sum = join(before, sum);
+                lanes[lane] = sum.v;
+                ${"lanes_at[lane] = sum.at;" if positions else ""}
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
+        % if scan:
+            item before = item_of((T)(${identity}), 0);
+            if (lane > 0)
+                before = item_of(lanes[lane - 1], ${"lanes_at[lane - 1]" if positions else "0"});
+            for (int j = 0; j < ${ITEMS}; ++j)
+                if (k + j < k1)
+                    put(out, base + k + j, after(carry, join(before, part[j])));
+        % endif
+            carry = advance(carry, item_of(lanes[${group - 1}], ${f"lanes_at[{group - 1}]" if positions else "0"}));
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        % if not scan:
+        if (lane == 0)
+            keep_total(totals, places, o * segments + s, value(carry));
+        % endif
+    % endif
+% endif
+    }
+}
+% endfor

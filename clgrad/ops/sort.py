@@ -1,0 +1,515 @@
+"""Scans, sorting, and what is made of them: order statistics, searches, compaction and counting."""
+
+from __future__ import annotations
+
+import builtins
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd.variable import Variable, unwrap
+from ..core import dtypes, shapes
+from ..core.dtypes import check_kind
+from ..core.errors import ShapeError, bad
+from ..families import index as index_family
+from ..families import sort as family
+from ..families.ramp import ramp
+from ..families.scan import Recurrence, Scan
+from ..ndarray import Array, full
+from ..table import ZERO_GRAD, Case
+from .declare import composite, driver
+from .elementwise import ceil, exp, floor, isnan, log, where
+from .index import take, take_along, take_backward
+from .reduce import amax, amin, sum
+from .shape import cat, flip, narrow, permute, reshape, stack
+
+# Scans --------------------------------------------------------------------------------------------------------------
+
+_LOGADD = ("(a.v != a.v) ? a.v : (b.v != b.v) ? b.v : (a.v == b.v && a.v - b.v != 0) ? a.v : "
+           "fmax(a.v, b.v) + log1p(exp(-fabs(a.v - b.v)))")
+_cumsum = Scan(Recurrence("cumsum", "0", dtypes.summing, "a.v + b.v", exact=True))
+_cumprod = Scan(Recurrence("cumprod", "1", dtypes.summing, "a.v * b.v"))
+_logcumsumexp = Scan(Recurrence("logcumsumexp", "-INFINITY", dtypes.floating, _LOGADD))
+_cummax = Scan(Recurrence("cummax", "lowest", lambda d: d, better=">="))
+_cummin = Scan(Recurrence("cummin", "highest", lambda d: d, better="<="))
+
+_SCANS = (Case(((5, 7),), {"dim": 1}), Case(((40, 3),), {"dim": 0}), Case(((2, 3, 19),), {"dim": -2}),
+          Case(((0, 4),), {"dim": 0}), Case(((),), {"dim": 0}))
+_LONG = Case(((9001,),), {"dim": 0})
+
+
+def _typed(scan: Scan) -> Any:
+    return lambda x, dim, dtype: scan(x, dim, None if dtype is None else dtypes.dtype(dtype))
+
+
+def _ref(f: Any) -> Any:
+    """NumPy's scan with our argument names; a 0-d array has one element in any order."""
+    return lambda x, dim, dtype=None: f(x.reshape(x.shape or 1), axis=dim, dtype=dtype).reshape(x.shape)
+
+
+def _from_the_end(scan: Any, x: Any, dim: int) -> Any:
+    return flip(scan(flip(x, (dim,)), dim), (dim,)) if x.ndim else x
+
+
+def _cumprod_gradient(g: Any, x: Any, out: Any, dim: int) -> Any:
+    """By division before a line's first zero; at it, the products without it; behind it every product is zero.
+
+    The last is a constant here, so second derivatives between two elements that are zero are not seen, as in prod.
+    """
+    zero = x == 0
+    count = cumsum(zero, dim)
+    first = zero & (count == 1)
+    before = _from_the_end(cumsum, g * out, dim) / where(zero, 1.0, x)
+    at = _from_the_end(cumsum, g * cumprod(where(first, 1.0, x), dim), dim)
+    return where(count == 0, before, where(first, at, 0.0))
+
+
+def _exp_scan(g: Any, up: Any, down: Any, dim: int, reverse: bool) -> Any:
+    """In logarithms, those of positive and negative g apart, so that nothing overflows."""
+    def part(size: Any) -> Any:
+        terms = where(size > 0, log(where(size > 0, size, 1.0)) + down, -float("inf"))
+        return exp((_from_the_end(_logcumsumexp, terms, dim) if reverse else _logcumsumexp(terms, dim)) + up)
+
+    return part(g) - part(-g)
+
+
+def _exp_scan_gradient(g: Any, out: Any, g_out: Any, up: Any, down: Any, dim: int, reverse: bool) -> tuple:
+    back = exp_scan(g, down, up, dim, not reverse)
+    return back, g * out, g_out * back
+
+
+def _exp_scan_ref(g: Any, up: Any, down: Any, dim: int, reverse: bool) -> Any:
+    terms = g * np.exp(down)
+    return np.exp(up) * (np.flip(np.cumsum(np.flip(terms, dim), dim), dim) if reverse else np.cumsum(terms, dim))
+
+
+exp_scan = driver("exp_scan", "g_out, up, down, dim, reverse", "sort", tensors=("g_out", "up", "down"), kinds="f",
+                  run=_exp_scan, grad=_exp_scan_gradient, ref=_exp_scan_ref, public=False, method=False,
+                  cases=(Case(((2, 5), (2, 5), (2, 5)), {"dim": 1, "reverse": True}),),
+                  doc="exp(up_k) times the sum of g_j exp(down_j) over j up to k, or from k on: linear in g, and its "
+                      "own transpose with the roles exchanged.")
+cumsum = driver("cumsum", "x, dim, *, dtype=None", "reduce", run=_typed(_cumsum), ref=_ref(np.cumsum),
+                cases=(*_SCANS, _LONG), grad=[lambda g, dim: _from_the_end(cumsum, g, dim)],
+                doc="Sums of the elements up to each along ``dim``. Integers and bools are summed in 64 bits.")
+cumprod = driver("cumprod", "x, dim, *, dtype=None", "reduce", run=_typed(_cumprod), ref=_ref(np.cumprod),
+                 domain=(0.5, 1.5), cases=_SCANS,
+                 grad=[lambda g, x, out, dim: _cumprod_gradient(g, x, out, dim)],
+                 doc="Products of the elements up to each along ``dim``. Integers and bools are multiplied in 64 bits.")
+logcumsumexp = driver("logcumsumexp", "x, dim", "reduce", run=_logcumsumexp, kinds="f", cases=_SCANS,
+                      ref=lambda x, dim: np.logaddexp.accumulate(x.reshape(x.shape or 1), dim).reshape(x.shape),
+                      grad=[lambda g, x, out, dim: exp_scan(g, x, -out, dim, True)],
+                      doc="Logarithm of the sums of exponentials up to each element along ``dim``.")
+
+CummaxResult = namedtuple("cummax", ["values", "indices"])
+CumminResult = namedtuple("cummin", ["values", "indices"])
+
+
+def _at_least_1d(x: Any) -> Any:
+    return x if x.ndim else reshape(x, (1,))
+
+
+def _extremes_ref(better: Any) -> Any:
+    """(values, positions) so far along an axis: NaN once there is one, the last of equals."""
+    def ref(x: Any, dim: int) -> tuple:
+        lines = np.moveaxis(x.reshape(x.shape or 1), dim, -1)
+        at = np.zeros(lines.shape, np.int64)
+        for where_ in np.ndindex(lines.shape[:-1]):
+            line, best = lines[where_], 0
+            for k, v in enumerate(line):
+                if v != v or (line[best] == line[best] and better(v, line[best])):
+                    best = k
+                at[where_][k] = best
+        at = np.moveaxis(at, -1, dim)
+        return np.take_along_axis(x.reshape(x.shape or 1), at, dim).reshape(x.shape), at.reshape(x.shape)
+
+    return ref
+
+
+def _extremes(positions: Any, result: type) -> Any:
+    def run(x: Any, dim: int) -> Any:
+        line = _at_least_1d(x)
+        at = positions(unwrap(line), dim)
+        return result(reshape(take_along(line, at, dim), x.shape), _like(x, reshape(at, x.shape)))
+
+    return run
+
+
+def _like(x: Any, result: Any) -> Any:
+    """A result without a gradient, as a Variable where x is one."""
+    return Variable(result) if isinstance(x, Variable) and not isinstance(result, Variable) else result
+
+
+cummax = composite("cummax", "x, dim", "sort", run=_extremes(_cummax, CummaxResult), several=True,
+                   ref=_extremes_ref(lambda a, b: a >= b), cases=_SCANS,
+                   doc="Largest element up to each along ``dim``: (values, indices), the last of equals; NaN is "
+                       "largest.")
+cummin = composite("cummin", "x, dim", "sort", run=_extremes(_cummin, CumminResult), several=True,
+                   ref=_extremes_ref(lambda a, b: a <= b), cases=_SCANS,
+                   doc="Smallest element up to each along ``dim``: (values, indices), the last of equals; NaN is "
+                       "smallest.")
+
+# Sorting ------------------------------------------------------------------------------------------------------------
+
+SortResult = namedtuple("sort", ["values", "indices"])
+_SORTS = (Case(((5, 7),)), Case(((40, 3),), {"dim": 0, "descending": True}), Case(((2, 3, 19),), {"dim": 1}),
+          Case(((0, 4),)), Case(((),)), Case(((5000,),), {"descending": True}))
+
+
+def _lines(x: Array, dim: int) -> Array:
+    """``dim`` last, and contiguous."""
+    return _moved(x, dim, -1).contiguous()
+
+
+def _moved(x: Any, dim: int, to: int) -> Any:
+    order = [a for a in range(x.ndim) if a != dim % x.ndim]
+    order.insert(to % x.ndim, dim % x.ndim)
+    return permute(x, order)
+
+
+def _argsort(x: Array, dim: int, descending: bool, stable: bool, op: str = "argsort") -> Array:
+    axis = shapes.axis_index(op, dim, max(x.ndim, 1))
+    line = _at_least_1d(x)
+    return reshape(_moved(family.argsort(op, _lines(line, axis), descending), -1, axis), x.shape)
+
+
+def _argsort_ref(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    line = x.reshape(x.shape or 1)
+    if not descending:
+        return np.argsort(line, dim, kind="stable").reshape(x.shape)
+    back = line.shape[dim] - 1 - np.argsort(np.flip(line, dim), dim, kind="stable")
+    return np.flip(back, dim).reshape(x.shape)
+
+
+def _sort_ref(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> tuple:
+    at = _argsort_ref(x, dim, descending)
+    return (np.take_along_axis(x, at, dim) if x.ndim else x.copy()), at
+
+
+argsort = driver("argsort", "x, dim=-1, descending=False, stable=False", "sort", run=_argsort, grad=[ZERO_GRAD],
+                 ref=_argsort_ref, cases=_SORTS,
+                 doc="Positions (int64) that sort along ``dim``. Always stable; NaN is larger than any number.")
+_invert = driver("invert_permutation", "at, dim", "sort", tensors=("at",), grad=[ZERO_GRAD], kinds="", public=False,
+                 method=False, ref=lambda at, dim: np.argsort(at, dim), cases=(),
+                 run=lambda at, dim: _moved(family.invert(_lines(at, dim)), -1, dim % at.ndim),
+                 doc="The inverse of permutations along ``dim``.")
+_permuted = driver("permuted_along", "x, at, dim", "sort", tensors=("x", "at"), public=False, method=False,
+                   run=lambda x, at, dim: index_family.take_along("sort", x, at, dim % x.ndim),
+                   ref=lambda x, at, dim: np.take_along_axis(x, at, dim),
+                   cases=(Case(((2, 3), np.array([[2, 0, 1], [1, 0, 2]])), {"dim": 1}),),
+                   grad=[lambda g, at, dim: _permuted(g, _invert(at, dim), dim), ZERO_GRAD],
+                   doc="take_along with a permutation of each line, whose derivative is the inverse one.")
+
+
+def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    if not x.ndim:
+        shapes.axis_index("sort", dim, 1)
+        return SortResult(x.clone(), argsort(x))
+    at = argsort(x, dim, descending)
+    return SortResult(_permuted(x, at, dim), at)
+
+
+sort = composite("sort", "x, dim=-1, descending=False, stable=False", "sort", run=_sort, several=True, ref=_sort_ref,
+                 cases=_SORTS, doc="Sorted along ``dim``: (values, indices). Always stable; NaN is larger than any "
+                                   "number, so last, or first when descending.")
+msort = composite("msort", "x", "sort", run=lambda x: sort(x, 0).values, ref=lambda x: np.sort(x, 0),
+                  cases=(Case(((7, 3),)),), doc="The values sorted along the first axis.")
+
+# Order statistics ---------------------------------------------------------------------------------------------------
+
+TopkResult = namedtuple("topk", ["values", "indices"])
+KthvalueResult = namedtuple("kthvalue", ["values", "indices"])
+MedianResult = namedtuple("median", ["values", "indices"])
+
+
+def _length(op: str, x: Any, dim: int) -> tuple[int, int]:
+    """The axis meant, and its length; that of a 0-d array is 1."""
+    axis = shapes.axis_index(op, dim, builtins.max(x.ndim, 1))
+    return axis, (x.shape or (1,))[axis]
+
+
+def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    axis, K = _length("topk", x, dim)
+    if not 0 <= k <= K:
+        raise ShapeError(bad("topk", f"k={k} for {K} elements on axis {axis}", f"0 <= k <= {K}", "Choose a smaller k."))
+    values, at = sort(_at_least_1d(x), axis, largest)
+    values, at = narrow(values, axis, 0, k), narrow(at, axis, 0, k)
+    return TopkResult(values, at) if x.ndim else TopkResult(reshape(values, () if k else (0,)),
+                                                            reshape(at, () if k else (0,)))
+
+
+def _topk_ref(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple:
+    return tuple(np.take(r, range(k), dim) for r in _sort_ref(x, dim, largest))
+
+
+topk = composite("topk", "x, k, dim=-1, largest=True, sorted=True", "sort", run=_topk, several=True, ref=_topk_ref,
+                 cases=(Case(((5, 7),), {"k": 3}), Case(((9, 2),), {"k": 2, "dim": 0, "largest": False}),
+                        Case(((4,),), {"k": 0})),
+                 doc="The ``k`` largest elements along ``dim`` (or smallest): (values, indices), in order always; the "
+                     "first of equals. NaN is larger than any number.")
+
+
+def _ranked(op: str, x: Any, dim: int, keepdim: bool, rank: Any, result: type) -> Any:
+    """(values, indices) of the elements that ``rank(sorted line, length)`` chooses along ``dim``."""
+    axis, K = _length(op, x, dim)
+    if K == 0:
+        raise ShapeError(bad(op, f"shape {x.shape} over dim={dim}", "at least one element", "Test .numel() first."))
+    values, at = sort(_at_least_1d(x), axis)
+    rank = rank(values, axis, K)
+    if isinstance(rank, int):
+        values, at = narrow(values, axis, rank, 1), narrow(at, axis, rank, 1)
+    else:
+        values, at = take_along(values, rank, axis), take_along(at, rank, axis)
+    shape = shapes.reduced(x.shape, (axis,) if x.ndim else (), keepdim)
+    return result(reshape(values, shape), reshape(at, shape))
+
+
+def _kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    axis, K = _length("kthvalue", x, dim)
+    if not 1 <= k <= K:
+        raise ShapeError(bad("kthvalue", f"k={k} for {K} elements on axis {axis}", f"1 <= k <= {K}",
+                             "The smallest is k=1."))
+    return _ranked("kthvalue", x, axis, keepdim, lambda *_: k - 1, KthvalueResult)
+
+
+def _kthvalue_ref(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> tuple:
+    return tuple(np.take(r, [k - 1] if keepdim else k - 1, dim) for r in _sort_ref(x, dim))
+
+
+kthvalue = composite("kthvalue", "x, k, dim=-1, keepdim=False", "sort", run=_kthvalue, several=True, ref=_kthvalue_ref,
+                     cases=(Case(((5, 7),), {"k": 3}), Case(((9, 2),), {"k": 9, "dim": 0, "keepdim": True})),
+                     doc="The ``k``-th smallest element along ``dim``: (values, indices), the first of equals.")
+
+
+def _median_rank(values: Any, axis: int, K: int) -> Any:
+    """The lower middle; or the end, where a NaN stands if there is one."""
+    if values.dtype.kind != "f":
+        return (K - 1) // 2
+    return where(isnan(unwrap(narrow(values, axis, K - 1, 1))), K - 1, (K - 1) // 2)
+
+
+def _median(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    if dim is None:
+        return _ranked("median", reshape(x, (-1,)), 0, False, _median_rank, MedianResult).values
+    return _ranked("median", x, dim, keepdim, _median_rank, MedianResult)
+
+
+def _median_ref(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    line = np.sort(x, None)
+    return line[-1] if line[-1] != line[-1] else line[(x.size - 1) // 2]
+
+
+median = composite("median", "x, dim=None, keepdim=False", "sort", run=_median, ref=_median_ref,
+                   cases=(Case(((3, 5),)), Case(((6,),)), Case(((),))),
+                   doc="Lower median of all elements; with ``dim``, a pair (values, indices). NaN if there is one.")
+
+
+def _quantile(x: Any, q: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    check_kind("quantile", "f", x.dtype)
+    line = reshape(x, (-1,)) if dim is None else _at_least_1d(x)
+    axis, K = _length("quantile", line, -1 if dim is None else dim)
+    if K == 0:
+        raise ShapeError(bad("quantile", f"shape {x.shape} over dim={dim}", "at least one element",
+                             "Test .numel() first."))
+    kept = shapes.reduced(x.shape, tuple(range(x.ndim)) if dim is None else (axis,) if x.ndim else (), keepdim)
+    values = sort(_moved(line, axis, -1)).values
+    last = narrow(values, -1, K - 1, 1)
+    if isinstance(q, (Array, Variable)):
+        rank = reshape(unwrap(q), (-1,)).astype(x.dtype) * (K - 1)
+        low = floor(rank)
+        found = [take(values, at.astype(dtypes.int64), -1) for at in (low, ceil(rank))]
+        result = _moved(where(isnan(unwrap(last)), last, found[0] + (found[1] - found[0]) * (rank - low)), -1, 0)
+        return reshape(result, (*q.shape, *kept))
+    results = [reshape(_host_quantile(values, last, K, v), kept) for v in (q if isinstance(q, Sequence) else (q,))]
+    return stack(results) if isinstance(q, Sequence) else results[0]
+
+
+def _host_quantile(values: Any, last: Any, K: int, q: float) -> Any:
+    if not 0 <= q <= 1:
+        raise ValueError(bad("quantile", f"q={q}", "0 <= q <= 1", "A percentage is divided by 100."))
+    low = int(q * (K - 1))
+    share = q * (K - 1) - low
+    found = narrow(values, -1, low, 1)
+    if share:
+        found = found + (narrow(values, -1, low + 1, 1) - found) * share
+    return where(isnan(unwrap(last)), last, found)
+
+
+quantile = composite("quantile", "x, q, dim=None, keepdim=False", "sort", run=_quantile, kinds="f",
+                     ref=lambda x, q, dim=None, keepdim=False: np.quantile(x, q, dim, keepdims=keepdim),
+                     cases=(Case(((3, 5),), {"q": 0.3}), Case(((7, 3),), {"q": [0.0, 0.25, 1.0], "dim": 0}),
+                            Case(((2, 6),), {"q": np.array([0.5, 0.9]), "dim": 1, "keepdim": True})),
+                     doc="Quantile ``q`` (a number, several, or an array of them) over ``dim``, or of all elements: "
+                         "linear between neighbours. Several come along a new first axis. NaN if there is one.")
+
+# Searching and compaction -------------------------------------------------------------------------------------------
+
+
+def _searchsorted(sorted_sequence: Array, values: Any, out_int32: bool, right: bool, op: str = "searchsorted") -> Array:
+    if not isinstance(values, Array):
+        values = full((), values, dtypes.weak(sorted_sequence.dtype, type(values)), sorted_sequence.device)
+    found = family.search(op, sorted_sequence, values, right)
+    return found.astype(dtypes.int32) if out_int32 else found
+
+
+_STEPS = np.array([0, 1, 1, 2], np.uint8)
+searchsorted = driver("searchsorted", "sorted_sequence, values, *, out_int32=False, right=False", "sort",
+                      tensors=("sorted_sequence", "values"), run=_searchsorted, grad=[ZERO_GRAD, ZERO_GRAD],
+                      method=False, cases=(Case((_STEPS, (3, 5))), Case((_STEPS, (40,)), {"right": True})),
+                      ref=lambda line, x, out_int32=False, right=False: np.searchsorted(
+                          line, x, "right" if right else "left"),
+                      doc="How many elements of a sorted line (the last axis) stand before each value; with ``right``, "
+                          "before or equal. Either one line, or one for each line of the values. NaN stands last.")
+bucketize = driver("bucketize", "x, boundaries, *, out_int32=False, right=False", "sort", grad=[ZERO_GRAD, ZERO_GRAD],
+                   tensors=("x", "boundaries"), cases=(Case(((3, 5), _STEPS)), Case(((3, 5), _STEPS), {"right": True})),
+                   run=lambda x, line, out_int32, right: _searchsorted(line, x, out_int32, right, "bucketize"),
+                   ref=lambda x, line, out_int32=False, right=False: np.searchsorted(
+                       line, x, "right" if right else "left"),
+                   doc="The bucket of each element: how many of the sorted ``boundaries`` stand before it, or, with "
+                       "``right``, before or equal.")
+count_nonzero = composite("count_nonzero", "x, dim=None", "sort", run=lambda x, dim=None: sum(x != 0, dim),
+                          ref=lambda x, dim=None: np.count_nonzero(x, dim), domain=(-0.6, 2.4),
+                          cases=(Case(((3, 5),), {"dim": 1}), Case(((0, 4),), {"dim": 0})),
+                          doc="Number of elements that are not zero, over ``dim`` or all (int64).")
+
+
+def _places(mask: Array) -> tuple[Array, Array]:
+    """Flat positions at which a mask is not zero, and the running count of them. Copies one number to the host."""
+    counts = _cumsum(reshape(mask, (-1,)) != 0, 0)
+    return family.compact(counts, int(counts[-1].item()) if counts.size else 0), counts
+
+
+def _nonzero(x: Array, as_tuple: bool) -> Any:
+    at, columns = _places(x)[0], []
+    for n in reversed(x.shape):
+        columns.append(at % n if n else at)
+        at = at // n if n else at
+    columns.reverse()
+    if as_tuple:
+        return tuple(columns)
+    return stack(columns, 1) if columns else reshape(at, (at.size, 1))[:, :0]
+
+
+nonzero = composite("nonzero", "x, *, as_tuple=False", "sort",
+                    run=lambda x, *, as_tuple=False: _all_like(x, _nonzero(unwrap(x), as_tuple)),
+                    ref=lambda x, as_tuple=False: np.argwhere(x), domain=(-0.6, 2.4),
+                    cases=(Case(((3, 5),)), Case(((2, 3, 4),)), Case(((0, 4),)), Case(((5000,),))),
+                    doc="Indices (int64, one a row) of the elements that are not zero; ``as_tuple``: a column an axis. "
+                        "Their number is copied to the host.")
+
+
+def _all_like(x: Any, results: Any) -> Any:
+    return tuple(_like(x, r) for r in results) if isinstance(results, tuple) else _like(x, results)
+
+# Counting -----------------------------------------------------------------------------------------------------------
+
+HistogramResult = namedtuple("histogram", ["hist", "bin_edges"])
+
+
+def _unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    flat = reshape(x, (-1,))
+    line = unwrap(flat)
+    order = family.argsort("unique", line.contiguous(), False)
+    line = take(line, order, 0)
+    ends = builtins.min(1, line.size)
+    at, counts = _places(cat([full((ends,), 1, dtypes.bool_, x.device), line[1:] != line[:-1]]))
+    result = [take(flat, take(order, at, 0), 0)]
+    if return_inverse:
+        result.append(_like(x, reshape(take(counts - 1, family.invert(order), 0), x.shape)))
+    if return_counts:
+        result.append(_like(x, cat([at[1:], full((ends,), line.size, dtypes.int64, x.device)]) - at))
+    return tuple(result) if len(result) > 1 else result[0]
+
+
+unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False", "sort", run=_unique,
+                   ref=lambda x, **_: np.unique(x, equal_nan=False), cases=(Case(((3, 5),)), Case(((0,),))),
+                   doc="Distinct elements of all, in order always; with ``return_inverse`` also where each element "
+                       "went, with ``return_counts`` how often each came. NaNs are distinct. The gradient goes "
+                       "to the first of equals. Their number is copied to the host.")
+
+
+def _between(edges: Array) -> Array:
+    return edges[1:] - edges[:-1]
+
+
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    if x.ndim != 1 or x.dtype.kind not in "iu":
+        raise ShapeError(bad("bincount", f"shape {x.shape} of {x.dtype}", "one line of non-negative integers",
+                             "Flatten it, and convert it with .to(int64)."))
+    if weights is not None and weights.shape != x.shape:
+        raise ShapeError(bad("bincount", f"weights of shape {weights.shape}", f"{x.shape}", "Give one an element."))
+    n, at = minlength, unwrap(x)
+    if at.size:
+        line = sort(at).values
+        ends = line[::builtins.max(at.size - 1, 1)].tolist()
+        if ends[0] < 0:
+            raise ValueError(bad("bincount", f"the element {ends[0]}", "non-negative integers", "Add an offset."))
+        n = builtins.max(n, ends[-1] + 1)
+    if weights is not None:
+        floats = weights if weights.dtype.kind == "f" else weights.to(dtypes.floating(weights.dtype))
+        return take_backward(floats, at, (n,), 0)
+    if not at.size:
+        return _like(x, full((n,), 0, dtypes.int64, x.device))
+    edges = ramp(n + 1, 0, 1, dtypes.int64, x.device)
+    return _like(x, _between(family.search("bincount", line.astype(dtypes.int64), edges, False)))
+
+
+bincount = composite("bincount", "x, weights=None, minlength=0", "sort", run=_bincount,
+                     ref=lambda x, weights=None, minlength=0: np.bincount(x, weights, minlength),
+                     cases=(Case((np.array([3, 0, 3, 1]),)), Case((np.arange(5000) % 7,), {"minlength": 9})),
+                     doc="How often each non-negative integer comes (int64), or the sum of its ``weights``, added in "
+                         "order: same bits every run. The range of x is copied to the host.")
+
+
+def _range(op: str, x: Array, low: float, high: float, margin: float) -> tuple[float, float]:
+    """The range given, or where its ends are equal that of x; never empty."""
+    if low == high and x.size:
+        low, high = (float(v) for v in stack([amin(x), amax(x)]).tolist())
+    if not (low <= high and high - low < float("inf")):
+        raise ValueError(bad(op, f"the range {low} to {high}", "a finite one, from low to high", "Give min and max."))
+    return (low - margin, high + margin) if low == high else (low, high)
+
+
+def _counted(x: Array, edges: Array) -> Array:
+    """Elements in each half-open bin, and in the last with its end."""
+    line = sort(reshape(x, (-1,))).values
+    inner = family.search("histogram", line, edges[:-1], False)
+    return _between(cat([inner, family.search("histogram", line, edges[-1:], True)]))
+
+
+def _histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
+    check_kind("histc", "f", x.dtype)
+    low, high = _range("histc", unwrap(x), min, max, 1.0)
+    edges = ramp(bins + 1, low, (high - low) / bins, x.dtype, x.device, high)
+    return _like(x, _counted(unwrap(x), edges).astype(x.dtype))
+
+
+histc = composite("histc", "x, bins=100, min=0, max=0", "sort", run=_histc, kinds="f",
+                  ref=lambda x, bins=100, min=0, max=0: np.histogram(
+                      x, bins, None if min == max else (min, max))[0].astype(x.dtype),
+                  cases=(Case(((3, 50),), {"bins": 4, "min": -2, "max": 2}),),
+                  doc="Number of elements in each of ``bins`` equal parts of ``min`` to ``max`` (equal ends: the range "
+                      "of x, copied to the host), in x's dtype. What is outside, and NaN, is not counted.")
+
+
+def _histogram(x: Any, bins: Any, *, range: Any = None, density: bool = False) -> Any:
+    check_kind("histogram", "f", x.dtype)
+    edges = unwrap(bins)
+    if not isinstance(edges, Array):
+        low, high = _range("histogram", unwrap(x), *(range or (0.0, 0.0)), 0.5)
+        edges = ramp(bins + 1, low, (high - low) / bins, x.dtype, x.device, high)
+    hist = _counted(unwrap(x), edges).astype(x.dtype)
+    if density:
+        hist = hist / (_between(edges) * sum(hist))
+    return HistogramResult(_like(x, hist), _like(x, edges))
+
+
+histogram = composite("histogram", "x, bins, *, range=None, density=False", "sort", run=_histogram, kinds="f",
+                      several=True, cases=(Case(((3, 50),), {"bins": 4, "range": (-2.0, 2.0)}),
+                                           Case(((3, 50),), {"bins": 2, "range": (-2.0, 2.0), "density": True})),
+                      ref=lambda x, bins, range=None, density=False: tuple(
+                          r.astype(x.dtype) for r in np.histogram(x, bins, range, density=density)),
+                      doc="(hist, bin_edges): number of elements (with ``density``, their share over the width) in "
+                          "bins of equal width over ``range`` or x's own, or between the edges that an array ``bins`` "
+                          "gives.")
