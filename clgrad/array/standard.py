@@ -216,6 +216,85 @@ def count_nonzero(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> A
     return _F["sum"](_F["ne"](x, False if x.dtype.kind == "b" else 0), axis, keepdims)
 
 
+def cumulative_sum(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Sums of the first elements along an axis; with ``include_initial`` the empty sum first."""
+    return _cumulative("cumsum", 0, x, axis, dtype, include_initial)
+
+
+def cumulative_prod(x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Products of the first elements along an axis; with ``include_initial`` the empty product first."""
+    return _cumulative("cumprod", 1, x, axis, dtype, include_initial)
+
+
+def _cumulative(name: str, empty_value: int, x: Array, axis: int | None, dtype: Any, include_initial: bool) -> Array:
+    if axis is None:
+        if x.ndim != 1:
+            raise ShapeError(bad(name, f"axis=None for shape {x.shape}", "an axis", "Name it unless x is 1-d."))
+        axis = 0
+    out = _F[name](x, axis, dtype=dtype)
+    if not include_initial:
+        return out
+    axis = _shapes.axis_index(name, axis, x.ndim)
+    first = full(tuple(1 if a == axis else n for a, n in enumerate(x.shape)), empty_value, dtype=out.dtype,
+                 device=x.device)
+    return _F["cat"]([first, out], axis)
+
+
+# Sorting, searching and sets -----------------------------------------------------------------------------------------
+
+UniqueAll = namedtuple("UniqueAll", ["values", "indices", "inverse_indices", "counts"])
+UniqueCounts = namedtuple("UniqueCounts", ["values", "counts"])
+UniqueInverse = namedtuple("UniqueInverse", ["values", "inverse_indices"])
+
+
+def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """Values in order along an axis, NaN last (first when descending)."""
+    return _F["sort"](x, axis, descending, stable).values
+
+
+def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """Positions that sort an axis, equal elements in their order."""
+    return _F["argsort"](x, axis, descending, stable)
+
+
+def searchsorted(x1: Array, x2: Any, /, *, side: str = "left", sorter: Array | None = None) -> Array:
+    """Where in the sorted x1 each element of x2 would go, before ("left") or after its equals."""
+    if side not in ("left", "right"):
+        raise ValueError(bad("searchsorted", f"side={side!r}", "'left' or 'right'", "Pass one of these."))
+    x1 = x1 if sorter is None else _F["take"](x1, sorter, 0)
+    return _F["searchsorted"](x1, x2, right=side == "right")
+
+
+def nonzero(x: Array, /) -> tuple[Array, ...]:
+    """Indices of the nonzero elements, an array an axis; their number is copied to the host."""
+    if x.ndim == 0:
+        raise ShapeError(bad("nonzero", "a 0-d array", "at least one dimension", "Reshape it to (1,)."))
+    return _F["nonzero"](x, as_tuple=True)
+
+
+def unique_values(x: Array, /) -> Array:
+    """The different values, sorted."""
+    return _F["unique"](x)
+
+
+def unique_counts(x: Array, /) -> UniqueCounts:
+    """The different values, sorted, and how often each occurs."""
+    return UniqueCounts(*_F["unique"](x, return_counts=True))
+
+
+def unique_inverse(x: Array, /) -> UniqueInverse:
+    """The different values, sorted, and where among them each element is."""
+    return UniqueInverse(*_F["unique"](x, return_inverse=True))
+
+
+def unique_all(x: Array, /) -> UniqueAll:
+    """The different values, sorted, where each occurs first, where each element is among them, and how often."""
+    values, inverse, counts = _F["unique"](x, return_inverse=True, return_counts=True)
+    order = _F["argsort"](_F["reshape"](inverse, (-1,)))
+    starts = _F["cumsum"](counts, 0) - counts
+    return UniqueAll(values, _F["take"](order, starts, 0), inverse, counts)
+
+
 # Manipulation ------------------------------------------------------------------------------------------------------
 
 
@@ -266,18 +345,6 @@ def matrix_transpose(x: Array, /) -> Array:
     return _F["transpose"](x, -1, -2)
 
 
-def moveaxis(x: Array, source: Any, destination: Any, /) -> Array:
-    """A view with axes moved to new places; the others keep their order."""
-    source = (source,) if isinstance(source, int) else tuple(source)
-    destination = (destination,) if isinstance(destination, int) else tuple(destination)
-    from_ = [_shapes.axis_index("moveaxis", a, x.ndim) for a in source]
-    to = [_shapes.axis_index("moveaxis", a, x.ndim) for a in destination]
-    order = [a for a in range(x.ndim) if a not in from_]
-    for place, a in sorted(zip(to, from_)):
-        order.insert(place, a)
-    return _F["permute"](x, tuple(order))
-
-
 def flip(x: Array, /, *, axis: Any = None) -> Array:
     """A view with axes (all without ``axis``) reversed."""
     return _F["flip"](x, axis if axis is not None else tuple(range(x.ndim)))
@@ -293,19 +360,6 @@ def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) ->
     return _F["clone"](result) if copy and result.storage is x.storage else result
 
 
-def roll(x: Array, /, shift: Any, *, axis: Any = None) -> Array:
-    """Elements moved along axes (along the flattened array without ``axis``); what leaves one end enters the other."""
-    if axis is None:
-        return _F["reshape"](roll(_F["reshape"](x, (-1,)), shift, axis=0), x.shape)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
-    for a, s in zip(axes, shifts):
-        n = x.shape[a]
-        if n and s % n:
-            x = _F["cat"]([_F["narrow"](x, a, n - s % n, s % n), _F["narrow"](x, a, 0, n - s % n)], a)
-    return x
-
-
 def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     """Each element ``repeats`` times (an int, or an array of ints, one an element) along an axis."""
     if axis is None:
@@ -316,60 +370,42 @@ def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     return _F["take"](x, _array(_factories.tensor(index, device=x.device)), axis)
 
 
+def moveaxis(x: Array, source: Any, destination: Any, /) -> Array:
+    """A view with axes moved to new places; the others keep their order."""
+    return _F["movedim"](x, source, destination)
+
+
+def roll(x: Array, /, shift: Any, *, axis: Any = None) -> Array:
+    """Elements moved along axes (along the flattened array without ``axis``); what leaves one end enters the other."""
+    if isinstance(shift, int) and isinstance(axis, tuple):
+        shift = (shift,) * len(axis)
+    return _F["roll"](x, shift, axis)
+
+
 def tile(x: Array, repetitions: tuple[int, ...], /) -> Array:
     """The array laid out ``repetitions`` times along each axis."""
-    rank = builtins.max(x.ndim, len(repetitions))
-    counts = (1,) * (rank - len(repetitions)) + tuple(repetitions)
-    shape = (1,) * (rank - x.ndim) + x.shape
-    spread = _F["reshape"](x, tuple(n for s in shape for n in (1, s)))
-    spread = _F["expand"](spread, tuple(n for c, s in zip(counts, shape) for n in (c, s)))
-    return _F["reshape"](spread, tuple(c * s for c, s in zip(counts, shape)))
+    return _F["tile"](x, tuple(repetitions))
 
 
 def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     """Coordinate arrays of a grid, from the coordinates of its axes."""
-    if indexing not in ("xy", "ij"):
-        raise ValueError(bad("meshgrid", f"indexing={indexing!r}", "'xy' or 'ij'", "Pass one of these."))
-    rank = len(arrays)
-    order = list(range(rank))
-    if indexing == "xy" and rank > 1:
-        order[:2] = [1, 0]
-    shape = [0] * rank
-    for a, place in zip(arrays, order):
-        shape[place] = a.size
-    return tuple(_F["contiguous"](broadcast_to(_F["reshape"](
-        a, tuple(a.size if r == place else 1 for r in range(rank))), tuple(shape))) for a, place in zip(arrays, order))
-
-
-def _triangle(x: Array, keep: Any) -> Array:
-    if x.ndim < 2:
-        raise ShapeError(bad("tril/triu", f"shape {x.shape}", "at least two dimensions", "Add an axis."))
-    rows = arange(x.shape[-2], device=x.device)[:, None]
-    columns = arange(x.shape[-1], device=x.device)[None, :]
-    zero = full((), False if x.dtype.kind == "b" else 0, dtype=x.dtype, device=x.device)
-    return _F["where"](broadcast_to(keep(rows, columns), x.shape), x, zero)
+    return tuple(_F["contiguous"](a) for a in _F["meshgrid"](*arrays, indexing=indexing))
 
 
 def tril(x: Array, /, *, k: int = 0) -> Array:
     """The lower triangle of each matrix, up to its k-th diagonal; zeros elsewhere."""
-    return _triangle(x, lambda i, j: i + k >= j)
+    return _F["tril"](x, k)
 
 
 def triu(x: Array, /, *, k: int = 0) -> Array:
     """The upper triangle of each matrix, from its k-th diagonal on; zeros elsewhere."""
-    return _triangle(x, lambda i, j: i + k <= j)
+    return _F["triu"](x, k)
 
 
 def diff(x: Array, /, *, axis: int = -1, n: int = 1, prepend: Array | None = None,
          append: Array | None = None) -> Array:
     """n-th differences of neighbours along an axis."""
-    parts = [a for a in (prepend, x, append) if a is not None]
-    x = _F["cat"](parts, axis) if len(parts) > 1 else x
-    for _ in range(n):
-        size = x.shape[axis]
-        after, before = _F["narrow"](x, axis, 1, size - 1), _F["narrow"](x, axis, 0, size - 1)
-        x = _F["ne"](after, before) if x.dtype.kind == "b" else after - before
-    return x
+    return _F["diff"](x, n, axis, prepend, append)
 
 
 # Indexing and selection ----------------------------------------------------------------------------------------------
@@ -456,19 +492,7 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 
 def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:
     """Contraction over the last ``axes`` of x1 and the first of x2, or over pairs of axes."""
-    if isinstance(axes, int):
-        first, second = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
-    else:
-        first = [_shapes.axis_index("tensordot", a, x1.ndim) for a in axes[0]]
-        second = [_shapes.axis_index("tensordot", a, x2.ndim) for a in axes[1]]
-    if [x1.shape[a] for a in first] != [x2.shape[a] for a in second]:
-        raise ShapeError(bad("tensordot", f"{x1.shape} and {x2.shape} over {axes}", "equal sizes", "Check the axes."))
-    rows = [a for a in range(x1.ndim) if a not in first]
-    columns = [a for a in range(x2.ndim) if a not in second]
-    inner = math.prod(x1.shape[a] for a in first)
-    left = _F["reshape"](permute_dims(x1, (*rows, *first)), (math.prod(x1.shape[a] for a in rows), inner))
-    right = _F["reshape"](permute_dims(x2, (*second, *columns)), (inner, math.prod(x2.shape[a] for a in columns)))
-    return _F["reshape"](_F["matmul"](left, right), (*(x1.shape[a] for a in rows), *(x2.shape[a] for a in columns)))
+    return _F["tensordot"](x1, x2, axes)
 
 
 # Inspection --------------------------------------------------------------------------------------------------------
@@ -479,7 +503,7 @@ class __array_namespace_info__:
 
     def capabilities(self) -> dict[str, Any]:
         """Boolean masks and results whose shapes depend on values; the most dimensions."""
-        return {"boolean indexing": False, "data-dependent shapes": False, "max dimensions": 64}
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
     def default_device(self) -> Device:
         """The device that arrays are made on."""
