@@ -85,12 +85,6 @@ class Array:
         shape, strides = self.shape, self.strides
         return self.view((*shape[:-2], shape[-1], shape[-2]), (*strides[:-2], strides[-1], strides[-2]), self.offset)
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """The array API namespace whose functions take this array."""
-        from importlib import import_module
-
-        return import_module("clgrad.array")
-
     def to_device(self, device: Any, /, *, stream: Any = None) -> Array:
         """The array on another device, by way of the host."""
         return self.to(find_device(device))

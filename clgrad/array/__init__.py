@@ -6,7 +6,8 @@ The functions are the records' own: given Arrays they return Arrays. The factori
 
 from __future__ import annotations
 
-import functools
+import functools as _functools
+import sys as _sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ _NOT_FACTORIES = {"Generator", "manual_seed", "initial_seed", "tensor", "as_tens
 
 
 def _making_arrays(factory: Callable) -> Callable:
-    @functools.wraps(factory)
+    @_functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Array:
         return _unwrap(factory(*args, **kwargs))
 
@@ -52,3 +53,11 @@ globals().update({name: value for name, value in vars(_standard).items()
                   and getattr(value, "__module__", None) in (None, "clgrad", _standard.__name__)})
 __array_api_version__ = _standard.__array_api_version__
 __array_namespace_info__ = _standard.__array_namespace_info__
+
+
+def _namespace(self: Array, *, api_version: str | None = None) -> Any:
+    """The array API namespace whose functions take this array."""
+    return _sys.modules[__name__]
+
+
+Array.__array_namespace__ = _namespace

@@ -15,7 +15,7 @@ from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .index import check_along, check_index
+from .index import banded, check_along, check_index
 from .plans import INT_BYTES, blocks, form, index_type, letter, workers
 
 _LOCAL, _GROUPS = 128, 32
@@ -173,10 +173,7 @@ def put_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
     rank, size = x.ndim, x.shape[axis]
     k = _kernel(op, "along", x, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank, axis=axis)
     lines = index.size // index.shape[axis]
-    wanted = device.facts.compute_units * (4 if device.wide_core else 512)
-    bands = max(1, min(size, -(-wanted // lines))) if index.shape[axis] > 256 else 1
-    band = -(-size // bands)
-    bands = -(-size // band)
+    band, bands = banded(device, size, lines, index.shape[axis])
     gsize, lsize = _sizes(device, k, lines * bands, index.shape[axis])
     launch(k, gsize, lsize, x.storage.buffer, x.offset, src.storage.buffer, src.offset, index.storage.buffer,
            index.offset, watch(device, op), *index.shape, *x.strides, *index.strides, *src.strides, size, band, bands,

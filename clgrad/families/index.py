@@ -35,6 +35,17 @@ def _sizes(device: Device, k: Kernel, units: int, work: int) -> tuple[tuple[int]
     return blocks(device, units, min(kernels.template("index").module.DEFAULT["many"]["local"], k.max_local), 32)
 
 
+def banded(device: Device, size: int, lines: int, length: int) -> tuple[int, int]:
+    """Size and number of the bands that a destination axis is cut into, so that ``lines`` of them occupy the device.
+
+    Each band's unit reads the whole index of ``length`` positions, which pays for long ones only.
+    """
+    wanted = device.facts.compute_units * (4 if device.wide_core else 512)
+    bands = max(1, min(size, -(-wanted // lines))) if length > 256 else 1
+    band = -(-size // bands)
+    return band, -(-size // band)
+
+
 def take(op: str, x: Array, index: Array, axis: int) -> Array:
     """x's slices along ``axis`` at the positions of ``index``, whose shape replaces the axis."""
     check_index(op, index)
@@ -65,12 +76,9 @@ def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int)
     i = index_type(source.storage.nbytes, out.nbytes, index.storage.nbytes)
     c = letter(i)
     k = _kernel(op, "take_add", source, index, "PP" + c + "P" + c + "P" + c * 9, i)
-    wanted = g.device.facts.compute_units * (4 if g.device.wide_core else 512)
     strip = 64 if g.device.wide_core else 1
     strips = -(-inner // strip)
-    bands = max(1, min(rows, -(-wanted // (outer * strips)))) if length > 256 else 1
-    band = -(-rows // bands)
-    bands = -(-rows // band)
+    band, bands = banded(g.device, rows, outer * strips, length)
     units = outer * strips * bands
     gsize, lsize = _sizes(g.device, k, units, length)
     launch(k, gsize, lsize, out.storage.buffer, source.storage.buffer, source.offset, index.storage.buffer,
@@ -131,10 +139,7 @@ def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
     k = _kernel(op, "along_add", out, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank,
                 axis=axis)
     lines = index.size // index.shape[axis]
-    wanted = device.facts.compute_units * (4 if device.wide_core else 512)
-    bands = max(1, min(size, -(-wanted // lines))) if index.shape[axis] > 256 else 1
-    band = -(-size // bands)
-    bands = -(-size // band)
+    band, bands = banded(device, size, lines, index.shape[axis])
     gsize, lsize = _sizes(device, k, lines * bands, index.shape[axis])
     launch(k, gsize, lsize, out.storage.buffer, out.offset, src.storage.buffer, src.offset, index.storage.buffer,
            index.offset, watch(device, op), *index.shape, *out.strides, *index.strides, *src.strides, size, band, bands,

@@ -14,6 +14,27 @@ def device() -> clgrad.Device:
     return clgrad.default_device()
 
 
+def forced(device: clgrad.Device, form: str) -> clgrad.Device:
+    """The same OpenCL device once more, with kernels of the given shape whatever it prefers. Plans and kernels belong
+    to a Device, so those of one shape never serve the other."""
+    other = clgrad.Device(device._cl, f"{device.key}/{form}", device.index)
+    with clgrad.config.override(form=form):
+        assert other.wide_core is (form == "wide")
+    return other
+
+
+@pytest.fixture(scope="session")
+def both_forms(device: clgrad.Device) -> dict[str, clgrad.Device]:
+    return {form: forced(device, form) for form in ("wide", "many")}
+
+
+@pytest.fixture(params=["wide", "many"])
+def form(request: pytest.FixtureRequest, both_forms: dict[str, clgrad.Device]):
+    """A device with kernels of each shape in turn; the default device of the test."""
+    with both_forms[request.param] as chosen:
+        yield chosen
+
+
 @pytest.fixture(autouse=True)
 def _device_usable(device: clgrad.Device) -> None:
     """Every test here needs a device, whether it asks for the fixture or not."""

@@ -297,14 +297,10 @@ def test_a_setting_that_cannot_be_read(child) -> None:
 # Both kernel shapes --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def other_form(device: Device) -> Iterator[Device]:
+@pytest.fixture
+def other_form(device: Device, both_forms: dict[str, Device]) -> Iterator[Device]:
     """The same OpenCL device with kernels of the shape that it does not get by itself."""
-    form = "many" if device.wide_core else "wide"
-    other = Device(device._cl, f"{device.key}/{form}", device.index)
-    with config.override(form=form):
-        assert other.wide_core is (form == "wide")
-    with other:
+    with both_forms["many" if device.wide_core else "wide"] as other:
         yield other
 
 

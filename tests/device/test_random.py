@@ -25,15 +25,6 @@ KINDS = [("uniform", d) for d in ("float16", "float32", "float64")] + [
     ("randint", d.name) for d in dtypes.INTEGER]
 
 
-@pytest.fixture(params=["wide", "many"])
-def form(request, device):
-    """Both kernel shapes, whatever the device prefers."""
-    with clgrad.config.override(form=request.param):
-        device.__dict__.pop("wide_core", None)
-        yield request.param
-    device.__dict__.pop("wide_core", None)
-
-
 def _generator(seed: int, offset: int = 0) -> clgrad.Generator:
     return clgrad.Generator().set_state((seed, offset))
 
@@ -59,11 +50,11 @@ def _expected(kind: str, dtype: str, n: int, **key: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "dtype"), KINDS)
-def test_bits_equal_the_twin(kind: str, dtype: str, form: str, device) -> None:
-    if dtype == "float64" and not device.facts.fp64:
+def test_bits_equal_the_twin(kind: str, dtype: str, form: clgrad.Device) -> None:
+    if dtype == "float64" and not form.facts.fp64:
         pytest.skip("the device has no float64")
     for n in SIZES:
-        got = _draw(kind, dtype, n, SEED, 2**32 - 3, device)
+        got = _draw(kind, dtype, n, SEED, 2**32 - 3, form)
         want = _expected(kind, dtype, n, seed=SEED, offset=2**32 - 3)
         assert got.tobytes() == want.astype(got.dtype).tobytes(), (kind, dtype, n, form)
 
@@ -128,7 +119,7 @@ def test_distribution(kind: str, device) -> None:
 @pytest.mark.parametrize(("low", "high", "dtype"), [
     (0, 6, "int64"), (-5, 5, "int8"), (0, 256, "uint8"), (-(2**63), 2**63, "int64"), (0, 2**64, "uint64"),
     (2**64 - 3, 2**64, "uint64"), (0, 2, "bool"), (0, 10, "float32")])
-def test_randint_ranges(low: int, high: int, dtype: str, form: str, device) -> None:
+def test_randint_ranges(low: int, high: int, dtype: str, form: clgrad.Device) -> None:
     x = clgrad.randint(low, high, (1001,), dtype=dtype, generator=_generator(9))
     assert x.dtype is dtypes.dtype(dtype)
     want = [low + (int(u) * (high - low) >> 64) for u in twin.draw64(1001, seed=9)]
@@ -136,7 +127,7 @@ def test_randint_ranges(low: int, high: int, dtype: str, form: str, device) -> N
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 255, 256, 257, 10_000])
-def test_randperm_is_a_permutation(n: int, form: str, device) -> None:
+def test_randperm_is_a_permutation(n: int, form: clgrad.Device) -> None:
     assert sorted(clgrad.randperm(n, generator=_generator(n)).tolist()) == list(range(n))
 
 

@@ -16,15 +16,6 @@ FLOATS = ("float16", "float32", "float64")
 BITS = [d.name for d in dtypes.ALL]
 
 
-@pytest.fixture(params=["wide", "many"])
-def form(request, device):
-    """Both kernel shapes, whatever the device prefers."""
-    with clgrad.config.override(form=request.param):
-        device.__dict__.pop("wide_core", None)
-        yield request.param
-    device.__dict__.pop("wide_core", None)
-
-
 @pytest.fixture(autouse=True)
 def _no_warnings():
     with np.errstate(all="ignore"):
