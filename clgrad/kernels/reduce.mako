@@ -10,6 +10,9 @@
 ##
 ## Float sums are blocked: a block's sum is formed apart and added to the total, so that error grows with the number
 ## of blocks and the length of one, not with their product (Higham 1993, "The accuracy of floating point summation").
+##
+## Loops have one condition each: with two, one CPU driver's vectoriser read beyond short integer rows of negative
+## stride when the combination was a maximum.
 <%!
     PARAMS = {"local": (64, 128, 256), "groups_per_unit": (2, 4, 8)}
     DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 128, "groups_per_unit": 8}}
@@ -145,23 +148,27 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
                 % for v in range(U):
                 ${V} v${v} = (${V})(IDENTITY);
                 % endfor
-                for (int b = 0; b < ${BLOCK} && left >= ${W * U}; ++b) {
+                const int steps = (int)min(left / ${W * U}, (index_t)${BLOCK});
+                for (int b = 0; b < steps; ++b) {
                     % for v in range(U):
                     v${v} = combine${W}(v${v}, map${W}(${load(f"i + {v * W}", W)}));
                     % endfor
                     i += ${W * U};
-                    left -= ${W * U};
                 }
+                left -= steps * ${W * U};
                 lanes = combine${W}(lanes, ${join(f"v{v}" for v in range(U))});
             }
             for (; left >= ${W}; left -= ${W}, i += ${W})
                 lanes = combine${W}(lanes, map${W}(${load("i", W)}));
             % endif
-            for (; left > 0;) {
+            while (left > 0) {
+                const int steps = (int)min(left, (index_t)${BLOCK});
                 T part = IDENTITY;
-                for (int b = 0; b < ${BLOCK} && left > 0; ++b, --left, i += ${step})
-                    part = combine1(part, map1(${load("i", 1)}));
+                for (int b = 0; b < steps; ++b)
+                    part = combine1(part, map1(${load(f"i + b * {step}", 1)}));
                 total = combine1(total, part);
+                i += steps * ${step};
+                left -= steps;
             }
         }
         % if unit:
@@ -203,7 +210,8 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
                 % for v in range(count_v):
                 ${V} part${v} = (${V})(IDENTITY);
                 % endfor
-                for (int b = 0; b < ${BLOCK} && r < r1; ++b, ++r) {
+                const index_t stop = min(r + ${BLOCK}, r1);
+                for (; r < stop; ++r) {
                     const index_t q = ${f"r / {inner}" if reduced > 1 else "0"};
                     const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c;
                     % for v in range(count_v):
@@ -226,7 +234,8 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
             T total = IDENTITY;
             for (index_t r = r0; r < r1;) {
                 T part = IDENTITY;
-                for (int b = 0; b < ${BLOCK} && r < r1; ++b, ++r) {
+                const index_t stop = min(r + ${BLOCK}, r1);
+                for (; r < stop; ++r) {
                     const index_t q = r / ${inner};
                     const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c;
                     part = combine1(part, map1(${load("i", 1)}));
