@@ -15,10 +15,9 @@ from .core.errors import ShapeError, bad
 from .families import random
 from .families.ramp import ramp
 from .families.random import Generator
-from .ndarray import Array, from_host
+from .ndarray import Array, from_host, move
 from .ndarray import full as full_array
 from .ops.elementwise import assign
-from .runtime.device import Device
 from .runtime.device import device as find_device
 
 
@@ -46,11 +45,6 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = Fals
     if isinstance(data, (list, tuple)) and data and all(isinstance(d, (Array, Variable)) for d in data):
         data = [unwrap(d).tolist() for d in data]
     return from_host(data, wanted, device)
-
-
-def move(source: Array, device: Device) -> Array:
-    """The array on another device, by way of the host (counted as a copy on both)."""
-    return source if source.device is device else from_host(source.numpy(), source.dtype, device)
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:

@@ -212,6 +212,11 @@ def from_host(data: Any, dtype: DType | None = None, device: Any = None) -> Arra
     return result
 
 
+def move(source: Array, device: Device) -> Array:
+    """The array on another device, by way of the host (counted as a copy on both); itself if there."""
+    return source if source.device is device else from_host(source.numpy(), source.dtype, device)
+
+
 def _host_array(data: Any, dtype: DType | None) -> np.ndarray:
     try:
         host = np.asarray(data)

@@ -19,7 +19,6 @@ class Context:
         self.needs_input_grad = needs
         self._to_save: tuple = ()
         self._node: FunctionNode | None = None
-        self._dirty = False
         self._untracked: set[int] = set()
         self.create_graph = False
 

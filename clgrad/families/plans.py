@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.dtypes import DType
-from ..ndarray import Array, no_float64
+from ..ndarray import no_float64
 from ..runtime.device import Device
 
 _MOST_PLANS = 4096
@@ -52,11 +52,3 @@ def blocks(device: Device, items: int, local: int, per_unit: int) -> tuple[tuple
     """Global and local size of a many-core launch over ``items``, capped: kernels walk in grid strides."""
     groups = max(1, min(-(-items // local), device.facts.compute_units * per_unit))
     return (groups * local,), (local,)
-
-
-def buffer_args(arrays: tuple[Array, ...]) -> list:
-    """Buffer and offset of each array, in order."""
-    args: list = []
-    for a in arrays:
-        args += (a.storage.buffer, a.offset)
-    return args

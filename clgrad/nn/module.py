@@ -11,8 +11,8 @@ import numpy as np
 from ..autograd.variable import Variable, unwrap
 from ..core import dtypes
 from ..core.errors import ClgradError, bad
-from ..factories import as_array, move
-from ..ndarray import Array
+from ..factories import as_array
+from ..ndarray import Array, move
 from ..ops.elementwise import assign
 from ..runtime.device import Device
 from ..runtime.device import device as find_device

@@ -11,7 +11,7 @@ from ..autograd.variable import Variable, unwrap
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
-from ..ndarray import Array, from_host
+from ..ndarray import Array, move
 from ..runtime.device import Device
 from ..runtime.device import device as find_device
 from ..table import Case
@@ -21,8 +21,7 @@ from .methods import refuse_recorded
 
 
 def _to_device(x: Array, device: Any) -> Array:
-    target = find_device(device)
-    return x if x.device is target else from_host(x.numpy(), x.dtype, target)
+    return move(x, find_device(device))
 
 
 to_device = driver("to_device", "x, device", "convert", run=_to_device,

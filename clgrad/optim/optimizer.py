@@ -10,9 +10,9 @@ from typing import Any
 from ..autograd.mode import enable_grad
 from ..autograd.variable import Variable, unwrap
 from ..core.errors import DeviceError, ShapeError, bad
-from ..factories import as_array, move
+from ..factories import as_array
 from ..families.optimize import Block, Update, compute_dtype
-from ..ndarray import Array
+from ..ndarray import Array, move
 from ..nn.module import clear_gradient
 from ..ops.elementwise import assign
 
