@@ -76,7 +76,7 @@ class Elementwise:
     def __call__(self, *operands: Any, out: Array | None = None) -> Array:
         key: list[Any] = []
         device = None if out is None else out.storage.device
-        large = False
+        large = out is not None and out.storage.nbytes >= INT_BYTES
         for x in operands:
             if type(x) is Array:
                 storage = x.storage

@@ -295,3 +295,17 @@ def test_transposed_operands_in_tiles(shape: tuple, order: tuple, dtype: str, rn
     assert_close(array.flip(0) + from_host(b)[:1] * 2, turned[::-1] + b[:1] * 2)
     assert_close(array.flip(-1).contiguous(), turned[..., ::-1])
     assert_close(array > 0, turned > 0)
+
+
+def test_a_plan_for_small_memory_does_not_serve_a_large_target(device) -> None:
+    """The index type depends on the memory written into, also where that is no operand."""
+    from clgrad.ops import elementwise
+
+    plans = elementwise._COPIES._plans
+    target, value = xp.zeros((3, 11)), xp.ones((3, 11))
+    elementwise.assign(target, value)
+    before = len(plans)
+    target.storage.nbytes = 1 << 31  # what a view of a block of that size would say
+    elementwise.assign(target, value)
+    assert len(plans) == before + 1
+    assert_close(target, np.ones((3, 11), np.float32))
