@@ -114,7 +114,7 @@ class Array:
         strided = np.lib.stride_tricks.as_strided(flat[-low:], self.shape, [s * item for s in self.strides])
         return np.ascontiguousarray(strided)
 
-    def item(self) -> bool | int | float:
+    def item(self) -> bool | int | float | complex:
         """The only element as a Python scalar."""
         if self.size != 1:
             raise ShapeError(bad("item", f"shape {self.shape}", "one element", "Index one element, or use .tolist()."))
@@ -140,6 +140,9 @@ class Array:
 
     def __float__(self) -> float:
         return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
@@ -177,7 +180,7 @@ def _restore(host: np.ndarray, name: str) -> Array:
 
 def empty(shape: Shape, dtype: DType, device: Device) -> Array:
     """An uninitialised contiguous array. Zero-size arrays allocate nothing."""
-    if dtype is dtypes.float64 and not device.facts.fp64:
+    if dtype.real is dtypes.float64 and not device.facts.fp64:
         raise no_float64(device)
     storage = Storage(device, prod(shape) * dtype.itemsize)
     return Array(storage, shape, shapes.contiguous_strides(shape), 0, dtype)
@@ -230,7 +233,9 @@ def _host_array(data: Any, dtype: DType | None) -> np.ndarray:
         else:
             dtype = {"b": dtypes.bool_, "i": dtypes.int64, "u": dtypes.uint64}.get(
                 host.dtype.kind, dtypes.get_default_dtype())
-            if host.dtype.kind not in "biuf":
+            if host.dtype.kind == "c":
+                dtype = dtype.complex
+            elif host.dtype.kind not in "biuf":
                 dtype = dtypes.dtype(host.dtype)  # raises, naming what is allowed
     return host.astype(dtype.np, copy=False)
 

@@ -46,3 +46,9 @@ class CorruptFileError(ClgradError, ValueError):
 def bad(op: str, got: object, expected: str, remedy: str) -> str:
     """The one wording of an error message: op, got, expected, remedy."""
     return f"{op}: got {got}; expected {expected}. {remedy}"
+
+
+def missing(what: str, package: str, extra: str) -> ImportError:
+    """The one wording of an absent optional package: what needs it and the command that installs it."""
+    return ImportError(f"{what}: needs the package {package}, which is not installed. "
+                       f'Install it with: pip install "clgrad[{extra}]"')

@@ -20,17 +20,18 @@ from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 4096
-_SCALAR_LETTER = {"float": "f", "double": "d", "ulong": "L"}
-_SCALARS = (bool, int, float)
+_SCALAR_LETTER = {"float": "f", "double": "d", "ulong": "L", "float2": "ff", "double2": "dd"}
+_SCALARS = (bool, int, float, complex)
+_RANK = {"b": 0, "u": 1, "i": 2, "f": 3, "c": 4}  # a kind can be written into one of its rank or above
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
     """What an elementwise record says to its kernel.
 
-    ``c`` is the C expression over ``names``, one for all dtype kinds or by kinds; ``mask`` says that it yields a
+    ``c`` is the C expression over ``names``, one for all dtype kinds, or by kinds; ``mask`` says that it yields a
     truth value; ``vector`` that it holds for vector types too; ``rule(op, operands)`` gives the dtype computed in
-    and the dtype stored; ``header`` is C text the expression needs (then scalar only).
+    and the dtype stored; ``header`` is C text the expression needs (then scalar only), by kinds as well.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Expression:
 
 
 def _by_kind(text: str | dict[str, str], d: DType) -> str:
-    return text if isinstance(text, str) else next(t for kinds, t in text.items() if d.kind in kinds)
+    return text if isinstance(text, str) else next((t for kinds, t in text.items() if d.kind in kinds), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,8 @@ class Elementwise:
         for x in operands:
             if type(x) is Array:
                 args += (x.storage.buffer, x.offset)
+            elif plan.compute.kind == "c":
+                args += (_real(x.real, plan.compute.real), _real(x.imag, plan.compute.real))
             else:
                 args.append(self._scalar(x, plan.compute))
         launch(plan.kernel, plan.gsize, plan.lsize, *args, *plan.tail, nbytes=plan.traffic)
@@ -128,9 +131,9 @@ class Elementwise:
         safe = [x.clone() if type(x) is Array and x.storage is target.storage and
                 (x.shape, x.strides, x.offset) != (target.shape, target.strides, target.offset) else x
                 for x in operands]
-        if target.dtype.kind != "f" and not any_cast:
+        if target.dtype.kind != "c" and not any_cast:
             _, result = self.expression.rule(name, [x.dtype if type(x) is Array else type(x) for x in safe])
-            if not np.can_cast(result.np, target.dtype.np, "same_kind"):
+            if _RANK[result.kind] > _RANK[target.dtype.kind]:
                 raise DTypeError(bad(f"{name}_", f"a {result.name} result", f"one that {target.dtype.name} can hold",
                                      "Use the op that returns a new array, or convert first."))
         if target.size:
@@ -141,7 +144,7 @@ class Elementwise:
     def _operand(self, x: Any) -> Any:
         if type(x) is Array or type(x) in _SCALARS:
             return x
-        if isinstance(x, np.generic) and x.dtype.kind in "biuf":
+        if isinstance(x, np.generic) and x.dtype.kind in "biufc":
             return x.item()
         raise DTypeError(bad(self.expression.name, f"an operand of type {type(x).__module__}.{type(x).__name__}",
                              "an Array, a Variable or a Python number",
@@ -150,9 +153,7 @@ class Elementwise:
     def _scalar(self, value: Any, compute: DType) -> Any:
         """A Python scalar as the kernel's argument; the dtype does not depend on it, so it must fit."""
         if compute.kind == "f":
-            if compute.itemsize < 8 and not isnan(value) and abs(value) > 3.4028235e38:
-                return float("inf") if value > 0 else float("-inf")
-            return value
+            return _real(value, compute)
         if compute.kind == "b":
             return int(bool(value))
         info = np.iinfo(compute.np)
@@ -166,6 +167,8 @@ class Elementwise:
         compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
         arrays = [x for x in operands if type(x) is Array]
         result = result if out is None else out.dtype
+        if result.kind == "c":  # reals written into complex memory: the kernel must be a complex one
+            compute = result if compute.kind != "c" else compute
         check_device(device, compute, result)
         shape = shapes.broadcast(e.name, *(a.shape for a in arrays)) if out is None else out.shape
         size = prod(shape)
@@ -208,6 +211,13 @@ class Elementwise:
         gsize, lsize = _sizes(device, k, prod(shape), size)
         traffic = out_bytes + sum(a.nbytes for a in varying)
         return _Plan(k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
+
+
+def _real(value: float, d: DType) -> float:
+    """A Python number as a float kernel argument: what a float32 cannot hold is infinite."""
+    if d.itemsize < 8 and not isnan(value) and abs(value) > 3.4028235e38:
+        return float("inf") if value > 0 else float("-inf")
+    return value
 
 
 def _mode(steps: tuple[int, ...], tiled: bool) -> str:

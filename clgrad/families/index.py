@@ -88,8 +88,8 @@ def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int)
 
 
 def _accumulator(d: DType) -> DType:
-    """float16 sums are kept in float32."""
-    return dtypes.float32 if d is dtypes.float16 else d
+    """Sums of storage types are kept in float32."""
+    return d.accumulator
 
 
 def check_along(op: str, x: Array, index: Array, axis: int, src: Array | None = None) -> None:

@@ -24,7 +24,7 @@ from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, check_device, form
 
 # The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
-_ACC = {"float": "float", "double": "double", "half": "float", "long": "ulong", "ulong": "ulong"}
+_ACC = {"float": "float", "double": "double", "half": "float", "bf16": "float", "long": "ulong", "ulong": "ulong"}
 _ITEM = {"float": 4, "uint": 4, "double": 8, "ulong": 8}
 _SAME_BITS = {"float": "float", "double": "double", "int": "uint", "uint": "uint", "long": "ulong", "ulong": "ulong"}
 _TILES = ((4, 4), (8, 2), (8, 1), (2, 4))  # rows x vectors; few, because each is a kernel to build

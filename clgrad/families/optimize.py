@@ -52,8 +52,8 @@ def _chosen(pairs: Sequence[tuple[str, str]], options: frozenset[str]) -> tuple[
 
 
 def compute_dtype(dtype: DType) -> DType:
-    """What parameters of ``dtype`` are updated in, and their states kept in: float32 for float16."""
-    return dtypes.float32 if dtype is dtypes.float16 else dtype
+    """What parameters of ``dtype`` are updated in, and their states kept in: float32 for float16 and bfloat16."""
+    return dtype.accumulator
 
 
 @dataclass(frozen=True, eq=False)

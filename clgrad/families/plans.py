@@ -39,7 +39,7 @@ def form(device: Device) -> str:
 
 def check_device(device: Device, *used: DType) -> None:
     """float64 asked of a device without it is an error here, not in the driver's compiler."""
-    if not device.facts.fp64 and any(d.name == "float64" for d in used):
+    if not device.facts.fp64 and any(d.real.name == "float64" for d in used):
         raise no_float64(device)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import kernels
 from ..core import dtypes, shapes
-from ..core.dtypes import DType
+from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty
 from ..runtime.device import Device
@@ -140,7 +140,7 @@ class Reduce:
             return _Plan((_stage(*args, x.dtype.c, result, walk, 1, walk.length, True),), None, shape, result, x.nbytes)
         # The partial results are an array of their own: pieces down, outputs across.
         second = Walk(((walk.outputs, 1),), ((pieces, walk.outputs),), walk.outputs, pieces, walk.outputs > 1)
-        partial = compute if compute.name != "float16" else dtypes.float32
+        partial = compute.accumulator
         stages = (_stage(*args, x.dtype.c, partial, walk, pieces, walk.length, False),
                   _stage(*args, partial.c, result, second, 1, walk.length, True, mapped=True))
         return _Plan(stages, (pieces * walk.outputs, partial), shape, result, x.nbytes)
@@ -159,8 +159,16 @@ def _pieces(device: Device, walk: Walk) -> int:
     return -(-walk.length // piece) if piece else 1
 
 
-def _text(value: str | dict[str, str], d: DType) -> str:
+def text_of(value: str | dict[str, str], d: DType) -> str:
+    """The C text for a dtype, of one for all or by kinds."""
     return value if isinstance(value, str) else next(c for kinds, c in value.items() if d.kind in kinds)
+
+
+def identity_of(value: str, d: DType) -> str:
+    """The C text of a combination's identity, in the type computed in."""
+    if d.kind == "c":
+        return f"{value}, 0"
+    return {"lowest": _LOWEST, "highest": _HIGHEST}[value][d.compute] if value in ("lowest", "highest") else value
 
 
 def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str, result: DType, walk: Walk,
@@ -168,8 +176,10 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
     T = compute.compute
     params = kernels.template("reduce").module.DEFAULT[form(device)]
     layout = "columns" if walk.columns else "rows"
-    if not device.wide_core:
-        layout = "serial" if walk.columns or walk.length <= _SERIAL else "group"
+    shape_of = form(device) if compute.kind != "c" else "many"  # complex numbers are no lanes of a wider vector
+    if shape_of == "many":
+        serial = compute.kind == "c" or walk.columns or walk.length <= _SERIAL
+        layout = "serial" if serial else "group"
         walk = Walk(walk.kept, walk.reduced, walk.outputs, walk.length, False)
     piece = max(1, -(-walk.length // pieces))
     columns = walk.kept[-1][0]
@@ -183,10 +193,10 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
     signature = "PP" + i * (len(tail) + 2) + "l"
 
     def build(size: int) -> Kernel:
-        return kernel(device, "reduce", "reduce", signature, r.name, form=form(device), layout=layout, index=index,
+        return kernel(device, "reduce", "reduce", signature, r.name, form=shape_of, layout=layout, index=index,
                       ctype=ctype, T=T, out=result.c, out_bool=result.kind == "b" and last,
-                      combine=_text(r.combine, compute), map="x" if mapped else r.map, final=r.final,
-                      identity={"lowest": _LOWEST[T], "highest": _HIGHEST[T]}.get(r.identity, r.identity), last=last,
+                      combine=text_of(r.combine, compute), map="x" if mapped else r.map, final=r.final,
+                      identity=identity_of(r.identity, compute), last=last,
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
                       unit=walk.reduced[-1][1] == 1, group=size)
 
@@ -246,7 +256,8 @@ class ArgReduce:
         wanted = x.device.facts.compute_units * (4 if x.device.wide_core else 256)
         pieces = max(1, min(-(-wanted // outputs), length // 1024))
         pieces = -(-length // -(-length // pieces))
-        compute = dtypes.float32 if x.dtype is dtypes.float16 else x.dtype
+        check_kind(self.name, "biuf", x.dtype)
+        compute = x.dtype.accumulator
         first = self._stage(x.device, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
         if pieces == 1:
             return _Plan((first,), None, shape, dtypes.int64, x.nbytes)

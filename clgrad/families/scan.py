@@ -13,7 +13,7 @@ from ..ndarray import Array, empty
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, check_device, form, index_type, letter
-from .reduce import _HIGHEST, _LOWEST
+from .reduce import identity_of, text_of
 
 _LEAST = 4096  # elements of a segment, at least
 _SERIAL = 32  # lines up to this long are walked by one work-item on many-core devices
@@ -23,15 +23,15 @@ _SERIAL = 32  # lines up to this long are walked by one work-item on many-core d
 class Recurrence:
     """What a scanning record says to its kernel.
 
-    ``combine`` is a C expression over a.v and b.v, b the later; or ``better`` compares, and the result is the position
-    of the best so far, the last among equals. ``identity`` is C, or "lowest"/"highest" of the type. ``rule(dtype)``
-    gives the dtype accumulated in and stored.
+    ``combine`` is a C expression over a.v and b.v, b the later, one for all dtype kinds or by kinds; or ``better``
+    compares, and the result is the position of the best so far, the last among equals. ``identity`` is C, or
+    "lowest"/"highest" of the type. ``rule(dtype)`` gives the dtype accumulated in and stored.
     """
 
     name: str
     identity: str
     rule: Callable[[DType], DType]
-    combine: str = ""
+    combine: str | dict[str, str] = ""
     better: str = ""
     exact: bool = False
 
@@ -82,7 +82,7 @@ class Scan:
         outer, K, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1:])
         accumulate = dtype or r.rule(x.dtype)
         result = dtypes.int64 if r.better else accumulate
-        accumulate = dtypes.float32 if accumulate is dtypes.float16 else accumulate
+        accumulate = accumulate.accumulator
         check_device(device, accumulate, result)
         if inner > 1 or (not wide and K <= _SERIAL):
             layout, strips = "columns", -(-inner // (16 if wide else 1))
@@ -111,6 +111,6 @@ class Scan:
         r, T, i = self.recurrence, accumulate.c, letter(index)
         return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 7, r.name,
                       form=form(x.device), layout=layout, ctype=x.dtype.c, T=T, out=result.c, index=index, group=size,
-                      better=r.better, combine=r.combine, positions=bool(r.better),
+                      better=r.better, combine=text_of(r.combine, accumulate), positions=bool(r.better),
                       exact=r.exact and accumulate.kind == "f",
-                      identity={"lowest": _LOWEST[T], "highest": _HIGHEST[T]}.get(r.identity, r.identity))
+                      identity=identity_of(r.identity, accumulate))

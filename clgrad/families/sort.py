@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import kernels
 from ..core import dtypes
+from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
@@ -50,6 +51,7 @@ class _Items:
 
 def argsort(op: str, x: Array, descending: bool) -> Array:
     """Positions (int64) that sort x, contiguous, along its last axis; equal elements keep their order."""
+    check_kind(op, "biuf", x.dtype)
     device, K = x.device, x.shape[-1]
     out = empty(x.shape, dtypes.int64, device)
     if out.size == 0:
@@ -118,6 +120,7 @@ def search(op: str, line: Array, x: Array, right: bool) -> Array:
         raise ShapeError(bad(op, f"sorted lines {line.shape} and values {x.shape}",
                              "one sorted line, or as many as the values have", "Reshape or expand them."))
     common = dtypes.promote(line.dtype, x.dtype)
+    check_kind(op, "biuf", common)
     line, x = line.astype(common).contiguous(), x.astype(common).contiguous()
     out = empty(x.shape, dtypes.int64, device)
     if out.size:

@@ -20,7 +20,6 @@
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
 %>
-<%namespace name="p" file="prelude.mako"/>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
     W = prelude.vector_width(T) if vector else 1
@@ -30,6 +29,7 @@
     widths = sorted({1, W}, reverse=True)
     modes = [mode for _, mode in ins]
     row_width = W if "g" not in modes and out_mode == "v" else 1
+    part = prelude.PARTS.get(T)  # of a complex number
     scalar_type = "long" if T in ("char", "short", "int", "long", "uchar", "ushort", "uint") else T
 %>
 ${prelude.extensions(T, out, *[c for c, _ in ins])}
@@ -37,10 +37,17 @@ typedef ${index} index_t;
 % for w in widths:
 
 #define T ${prelude.vec(T, w)}
-#define MASK ${prelude.vec(prelude.mask_type(T), w)}
+    % if part:
+#define R ${part}
+#define K(v) ((T)(${'v' if part == 'double' else 'v##f'}, 0))
+#define ZERO ((T)(0, 0))
+#define ONE ((T)(1, 0))
+<%include file="complex.mako" args="part=part"/>
+    % else:
 #define K(v) ((T)(${'v' if T == 'double' else 'v##f'}))
 #define ZERO ((T)(0))
 #define ONE ((T)(1))
+    % endif
 % if w == 1:
 ${header}
 % endif
@@ -49,7 +56,6 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     return ${expr};
 }
 #undef T
-#undef MASK
 #undef K
 #undef ZERO
 #undef ONE
@@ -58,10 +64,11 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     # A mask is -1 or 0 in each lane of a vector, 1 or 0 in a scalar; bools in memory are 1 or 0.
     def stored(value, w):
         if mask:
-            kind = prelude.mask_type(T)
             if w == 1:
                 return prelude.store(out, "int", "out", "o", f"({value}) != 0")
-            return prelude.store(out, kind, "out", "o", f"-({value})", w)
+            return prelude.store(out, prelude.mask_type(T), "out", "o", f"-({value})", w)
+        if out_bool and part:
+            return prelude.store(out, "int", "out", "o", f"any(({value}) != ({T})(0))")
         if out_bool:
             kind = prelude.mask_type(T)
             zero = f"({prelude.vec(T, w)})(0)"
@@ -73,6 +80,8 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     def read(j, w, step=""):
         """Operand j at the current position."""
         ctype, mode = ins[j]
+        if mode == "k" and part:
+            return f"({T})(k{j}, k{j}_imag)"
         if mode == "k":
             return f"({prelude.vec(T, w)})(k{j})" if w > 1 else f"({T})k{j}"
         if mode == "t":
@@ -85,9 +94,12 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     def evaluate(w):
         return f"apply{w}({', '.join(read(j, w) for j in range(n_in))})"
 
-    buffers = ", ".join(
-        f"{scalar_type} k{j}" if m == "k" else f"const global {c} *a{j}, index_t a{j}_offset"
-        for j, (c, m) in enumerate(ins))
+    def parameter(j, ctype, mode):
+        if mode != "k":
+            return f"const global {ctype} *a{j}, index_t a{j}_offset"
+        return f"{part} k{j}, {part} k{j}_imag" if part else f"{scalar_type} k{j}"
+
+    buffers = ", ".join(parameter(j, c, m) for j, (c, m) in enumerate(ins))
     buffers = (buffers + ", ") if buffers else ""
 %>
 
@@ -101,11 +113,13 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
         ${T} t${j}[${TILE * TILE}];
         for (int q = 0; q < columns; ++q) {
             const index_t line = base_i${j} + p0 * i${j}_s${rank - 2} + q * i${j}_s${rank - 1};
+            % if not part:
             if (rows == ${TILE} && i${j}_s${rank - 2} == 1) {
-                % for part in range(0, TILE, 8):
-                vstore8(${prelude.load(c, T, f"a{j}", f"line + {part}", 8)}, 0, t${j} + q * ${TILE} + ${part});
+                % for start in range(0, TILE, 8):
+                vstore8(${prelude.load(c, T, f"a{j}", f"line + {start}", 8)}, 0, t${j} + q * ${TILE} + ${start});
                 % endfor
             } else
+            % endif
                 for (int p = 0; p < rows; ++p)
                     t${j}[q * ${TILE} + p] = ${prelude.load(c, T, f"a{j}", f"line + p * i{j}_s{rank - 2}")};
         }

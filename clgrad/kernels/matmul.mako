@@ -55,9 +55,8 @@ def pieces(n):
             first += size
     return parts
 %>
-% if acc == "double":
-#pragma OPENCL EXTENSION cl_khr_fp64 : enable
-% endif
+<% prelude = context.lookup.get_template("prelude.mako").module %>\
+${prelude.extensions(acc, ctype, out)}\
 % if form == "wide":
 ${{"pack": wide_pack, "tile": wide_tile, "dot": wide_dot, "vector": wide_vector, "sum": wide_sum}[part]()}
 % else:
@@ -67,10 +66,12 @@ ${{"tile": many_tile, "vector": many_vector, "sum": many_sum}[part]()}
 <%def name="madd(c, a, b)">\
 ${c} += ${a} * ${b};\
 </%def>
-## Storage to accumulator: half has no arithmetic of its own, small integers wrap when they are stored.
+## Storage to accumulator: half and bf16 have no arithmetic of their own, small integers wrap when they are stored.
 <%def name="load(pointer)">\
 % if ctype == "half":
 vload_half(0, ${pointer})\
+% elif ctype == "bf16":
+bf16_load1(*(${pointer}))\
 % else:
 (${acc})(*(${pointer}))\
 % endif
@@ -78,6 +79,8 @@ vload_half(0, ${pointer})\
 <%def name="load_vector(n, pointer)">\
 % if ctype == "half":
 vload_half${n}(0, ${pointer})\
+% elif ctype == "bf16":
+bf16_load${n}(vload${n}(0, ${pointer}))\
 % elif ctype == acc:
 vload${n}(0, ${pointer})\
 % elif same_bits(ctype, acc):
@@ -90,6 +93,8 @@ convert_${acc}${n}(vload${n}(0, ${pointer}))\
 <%def name="store(value, pointer)">\
 % if out == "half":
 vstore_half_rte(${value}, 0, ${pointer});\
+% elif out == "bf16":
+*(${pointer}) = bf16_round1(${value});\
 % else:
 *(${pointer}) = (${out})(${value});\
 % endif
@@ -97,6 +102,8 @@ vstore_half_rte(${value}, 0, ${pointer});\
 <%def name="store_vector(n, value, pointer)">\
 % if out == "half":
 vstore_half${n}_rte(${value}, 0, ${pointer});\
+% elif out == "bf16":
+vstore${n}(bf16_round${n}(${value}), 0, ${pointer});\
 % else:
 vstore${n}(convert_${out}${n}(${value}), 0, ${pointer});\
 % endif

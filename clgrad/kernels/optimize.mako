@@ -23,7 +23,7 @@
     buffers = "".join(f"global {T} *{s}_, " for s in states)
     arguments = "".join(f", {T} {s}" for s in scalars)
 %>
-${prelude.extensions(T)}
+${prelude.extensions(T, ctype)}
 typedef ${index} index_t;
 
 <%def name="element(w)">

@@ -1,8 +1,10 @@
-## Loads, stores and types shared by the families. Half is a storage type: it is loaded to float and rounded on store.
+## Loads, stores and types shared by the families. half and bf16 are storage types: they are loaded to float and
+## rounded on store. A complex number is a vector of two, and never part of a longer one: its kernels are scalar.
 <%!
-    SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "half": 2, "int": 4, "uint": 4, "float": 4,
+    SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "half": 2, "bf16": 2, "int": 4, "uint": 4, "float": 4,
              "long": 8, "ulong": 8, "double": 8}
     MASKS = {1: "char", 2: "short", 4: "int", 8: "long"}
+    PARTS = {"float2": "float", "double2": "double"}  # complex types, and the type of their parts
 
     def vec(ctype, width):
         return ctype if width == 1 else f"{ctype}{width}"
@@ -12,13 +14,19 @@
         return MASKS[SIZES[T]]
 
     def vector_width(T):
-        """Elements of one 64-byte vector for 4- and 8-byte types; 16 for the narrow ones."""
-        return 8 if SIZES[T] == 8 else 16
+        """Elements of one 64-byte vector for 4- and 8-byte types; 16 for the narrow ones, 1 for complex ones."""
+        return 1 if T in PARTS else 8 if SIZES[T] == 8 else 16
 
     def load(ctype, T, pointer, index, width=1):
         """Expression: `width` elements from pointer[index] on, as T."""
+        if T in PARTS and ctype not in PARTS:
+            return f"({T})({load(ctype, PARTS[T], pointer, index)}, 0)"
         if ctype == "half":
             value = f"vload_half({index}, {pointer})" if width == 1 else f"vload_half{width}(0, {pointer} + ({index}))"
+            ctype = "float"
+        elif ctype == "bf16":
+            value = f"{pointer}[{index}]" if width == 1 else f"vload{width}(0, {pointer} + ({index}))"
+            value = f"bf16_load{width}({value})"
             ctype = "float"
         else:
             value = f"{pointer}[{index}]" if width == 1 else f"vload{width}(0, {pointer} + ({index}))"
@@ -26,6 +34,15 @@
 
     def store(ctype, T, pointer, index, value, width=1):
         """Statement: write `width` elements of type T to pointer[index] on."""
+        if T in PARTS and ctype not in PARTS:
+            return store(ctype, PARTS[T], pointer, index, f"({value}).x")
+        if ctype in PARTS and T not in PARTS:
+            return f"{pointer}[{index}] = ({ctype})({value}, 0);"
+        if ctype == "bf16":
+            if T != "float":
+                value = f"convert_{vec('float', width)}({value})"
+            value = f"bf16_round{width}({value})"
+            return f"{pointer}[{index}] = {value};" if width == 1 else f"vstore{width}({value}, 0, {pointer} + ({index}));"
         if ctype == "half":
             if T != "float":
                 value = f"convert_{vec('float', width)}({value})"
@@ -38,6 +55,24 @@
             return f"{pointer}[{index}] = {value};"
         return f"vstore{width}({value}, 0, {pointer} + ({index}));"
 
+    # bfloat16 is the upper half of a float; rounding is to nearest, ties to even, and NaN stays a NaN.
+    def bf16(width):
+        u, f = vec("uint", width), vec("float", width)
+        narrow = vec("ushort", width)
+        return f"""
+static inline {f} bf16_load{width}({narrow} v) {{ return as_{f}(convert_{u}(v) << 16); }}
+static inline {narrow} bf16_round{width}({f} v)
+{{
+    const {u} bits = as_{u}(v);
+    const {u} rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return convert_{narrow}(select(rounded, ({u})(0x7fc0u), isnan(v)));
+}}
+"""
+
     def extensions(*ctypes):
-        return "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if "double" in ctypes else ""
+        """Text that opens a kernel over these types."""
+        text = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if {"double", "double2"} & set(ctypes) else ""
+        if "bf16" in ctypes:
+            text += "typedef ushort bf16;\n" + "".join(bf16(w) for w in (1, 2, 4, 8, 16))
+        return text
 %>

@@ -49,11 +49,11 @@ typedef ${index} index_t;
 % if kind == "keys":
 static inline ${"uint" if packed else "ulong"} key_of(${T} x)
 {
-% if ctype in ("half", "float"):
+% if T == "float":
     if (x != x) return 0xffffffffu;
     const uint bits = (x == 0) ? 0u : as_uint(x);
     return (bits >> 31) ? ~bits : bits | 0x80000000u;
-% elif ctype == "double":
+% elif T == "double":
     if (x != x) return 0xfffffffffffffffful;
     const ulong bits = (x == 0) ? 0ul : as_ulong(x);
     return (bits >> 63) ? ~bits : bits | 0x8000000000000000ul;
