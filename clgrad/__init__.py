@@ -18,9 +18,26 @@ from .autograd import set_grad_enabled as set_grad_enabled
 from .core import errors as errors
 from .core.config import config as config
 from .core.dtypes import DType as DType
+from .core.dtypes import (
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 from .core.dtypes import bool_ as bool
-from .core.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from .core.dtypes import finfo as finfo
 from .core.dtypes import get_default_dtype as get_default_dtype
+from .core.dtypes import iinfo as iinfo
 from .core.dtypes import result_type as result_type
 from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import OutOfMemoryError as OutOfMemoryError
@@ -41,4 +58,5 @@ from .runtime.launch import synchronize as synchronize
 __version__ = "0.1.0"
 
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
+cfloat, cdouble = complex64, complex128
 globals().update(_FUNCTIONS)

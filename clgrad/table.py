@@ -63,11 +63,12 @@ class Op:
     """One op. ``args`` is its Python signature, tensors first; ``run(*arrays, *attrs)`` computes on plain arrays.
 
     ``grad`` has an entry for each tensor argument: a rule, ZERO_GRAD or NoGrad; or it is one rule for all of them,
-    which returns a tuple. ``kinds`` are the dtype kinds taken (b bool, i and u integer, f float), ``domain`` the
-    interval test inputs are drawn from, one for all or one a tensor. ``ref`` computes the same with NumPy.
+    which returns a tuple. ``kinds`` are the dtype kinds taken (b bool, i and u integer, f float, c complex), ``domain``
+    the interval test inputs are drawn from, one for all or one a tensor. ``ref`` computes the same with NumPy.
     ``operator`` is the Python operator (``"add"`` for ``+``) and ``inplace(target, *operands)`` its writing form.
     A ``composite`` is made of other ops, which carry the derivative. A ``variadic`` method takes its last argument as
-    ints too (``x.permute(1, 0)``); ``several`` results come as a tuple.
+    ints too (``x.permute(1, 0)``); ``several`` results come as a tuple. A ``holomorphic`` op's rules are written as for
+    reals and hold for complex numbers by conjugation, which the engine does; another's give the gradient themselves.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Op:
     grad: Any
     ref: Callable
     doc: str
-    kinds: str = "biuf"
+    kinds: str = "biufc"
     domain: Any = (-3.0, 3.0)
     cases: tuple[Case, ...] = ()
     aliases: tuple[str, ...] = ()
@@ -91,6 +92,7 @@ class Op:
     several: bool = False
     sequence: bool = False
     composite: bool = False
+    holomorphic: bool = True
     c: str | None = None
     rtype: Callable | None = None
     attrs: tuple[str, ...] = ()

@@ -21,7 +21,8 @@ from .table import Case, Op
 
 # Relative and absolute tolerance by dtype: a few hundred units in the last place, since drivers' functions may be off
 # by up to 16 ulp (OpenCL 1.2 specification, section 7.4) and differ in how they round sums.
-TOLERANCE = {"float16": (4e-3, 4e-3), "float32": (2e-5, 2e-5), "float64": (1e-11, 1e-11)}
+TOLERANCE = {"float16": (4e-3, 4e-3), "bfloat16": (3e-2, 3e-2), "float32": (2e-5, 2e-5), "float64": (1e-11, 1e-11),
+             "complex64": (2e-5, 2e-5), "complex128": (1e-11, 1e-11)}
 
 LAYOUTS = ("contiguous", "transposed", "sliced", "broadcast")
 
@@ -36,9 +37,11 @@ def assert_close(actual: Any, expected: Any, *, dtype: Any = None, scale: float 
         raise AssertionError(f"{message}: dtype {got.dtype}, expected {dtypes.dtype(dtype).name}")
     if got.shape != expected.shape:
         raise AssertionError(f"{message}: shape {got.shape}, expected {expected.shape}")
-    if got.dtype.kind == "f":
+    kind = dtypes.dtype(got.dtype).kind
+    if kind in "fc":
         rtol, atol = TOLERANCE[got.dtype.name]
-        np.testing.assert_allclose(got.astype(np.float64), expected.astype(np.float64), rtol * scale, atol * scale,
+        wide = np.float64 if kind == "f" else np.complex128
+        np.testing.assert_allclose(got.astype(wide), expected.astype(wide), rtol * scale, atol * scale,
                                    equal_nan=True, err_msg=message)
     else:
         np.testing.assert_array_equal(got, expected, err_msg=message)
@@ -71,6 +74,8 @@ def draw(op: Op, case: Case, dtype: DType) -> tuple[np.ndarray, ...]:
         elif dtype.kind in "iu":
             least = max(low, 0) if dtype.kind == "u" else low
             inputs.append(rng.integers(int(np.ceil(least)), int(np.floor(high)), shape, endpoint=True).astype(dtype.np))
+        elif dtype.kind == "c":
+            inputs.append((rng.uniform(low, high, shape) + 1j * rng.uniform(low, high, shape)).astype(dtype.np))
         else:
             inputs.append(rng.uniform(low, high, shape).astype(dtype.np))
     return tuple(inputs)
@@ -83,17 +88,22 @@ def expected_of(op: Op, inputs: Sequence[np.ndarray], attrs: dict[str, Any]) -> 
         with np.errstate(all="ignore"):
             return op.ref(list(values), **attrs) if op.sequence else op.ref(*values, **attrs)
 
-    floats = any(x.dtype.kind == "f" for x in inputs)
-    plain = np.asarray(call(inputs))
-    if plain.dtype.kind != "f":
+    given = [dtypes.dtype(x.dtype) for x in inputs]
+    floats = [d for d in given if d.kind in "fc"]
+    wide = [x.astype(np.complex128 if d.kind == "c" else np.float64) if d.kind in "fc" or not floats else x
+            for x, d in zip(inputs, given)]
+    # NumPy's functions know its own dtypes only, and what they return for float32 is their answer for bfloat16 too.
+    plain = np.asarray(call([x.astype(np.float32) if d is dtypes.bfloat16 else x for x, d in zip(inputs, given)]))
+    if plain.dtype.kind not in "fc":
         return plain, dtypes.dtype(plain.dtype)
-    wide = [x.astype(np.float64) if x.dtype.kind == "f" or not floats else x for x in inputs]
-    values = np.asarray(call(wide)).astype(np.float64)
-    if op.c is None and not op.composite and op.family == "elementwise":  # a conversion: the reference says to what
-        return values, dtypes.dtype(plain.dtype)
+    values = np.asarray(call(wide))
+    values = values.astype(np.complex128 if plain.dtype.kind == "c" else np.float64)
+    if op.name == "astype":
+        return values, dtypes.dtype(attrs["dtype"])
     if not floats:
         return values, dtypes.get_default_dtype()
-    return values, dtypes.result_type(*(dtypes.dtype(x.dtype) for x in inputs if x.dtype.kind == "f"))
+    result = dtypes.result_type(*floats)
+    return values, result.real if plain.dtype.kind == "f" else result.complex
 
 
 def samples(op: Op, dtype: DType) -> Iterator[Sample]:
@@ -121,7 +131,7 @@ def laid_out(inputs: Sequence[np.ndarray], layout: str) -> tuple[list[np.ndarray
         return list(inputs), [on_device(x, layout) for x in inputs]
     hosts, arrays = [], []
     for x in inputs:
-        if x.ndim and x.shape[0] and x.dtype.kind == "f":
+        if x.ndim and x.shape[0] and dtypes.dtype(x.dtype).kind in "fc":
             first = np.ascontiguousarray(x[:1])
             hosts.append(np.broadcast_to(first, x.shape))
             arrays.append(from_host(first).expand(x.shape))

@@ -11,7 +11,7 @@ from clgrad.core.config import SETTINGS
 from clgrad.table import OPS, Op, Rule
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 
 
 def _kinds(op: Op) -> str:

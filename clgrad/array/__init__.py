@@ -13,8 +13,23 @@ from typing import Any
 
 from .. import factories as _factories
 from ..autograd.variable import unwrap as _unwrap
+from ..core.dtypes import (
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 from ..core.dtypes import bool_ as bool
-from ..core.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 from ..ndarray import Array as Array
 from ..ops import FUNCTIONS as _FUNCTIONS
 from . import standard as _standard

@@ -38,7 +38,7 @@ finfo_object = namedtuple("finfo_object", ["bits", "eps", "max", "min", "smalles
 iinfo_object = namedtuple("iinfo_object", ["bits", "max", "min", "dtype"])
 
 _KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
-          "complex floating": "", "numeric": "iuf"}
+          "complex floating": "c", "numeric": "iufc"}
 
 
 def _dtype_of(type: Any) -> DType:
@@ -46,21 +46,14 @@ def _dtype_of(type: Any) -> DType:
 
 
 def finfo(type: Any, /) -> finfo_object:
-    """Limits of a float dtype, or of an array's."""
-    d = _dtype_of(type)
-    if d.kind != "f":
-        raise DTypeError(bad("finfo", d, "a float dtype", "Use iinfo for integers."))
-    info = _np.finfo(d.np)
-    return finfo_object(info.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), d)
+    """Limits of a float dtype, of the parts of a complex one, or of an array's."""
+    info = _dtypes.finfo(_dtype_of(type))
+    return finfo_object(info.bits, info.eps, info.max, info.min, info.smallest_normal, info.dtype)
 
 
 def iinfo(type: Any, /) -> iinfo_object:
     """Limits of an integer dtype, or of an array's."""
-    d = _dtype_of(type)
-    if d.kind not in "iu":
-        raise DTypeError(bad("iinfo", d, "an integer dtype", "Use finfo for floats."))
-    info = _np.iinfo(d.np)
-    return iinfo_object(info.bits, int(info.max), int(info.min), d)
+    return iinfo_object(*_dtypes.iinfo(_dtype_of(type)))
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
@@ -519,10 +512,12 @@ class __array_namespace_info__:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """Dtypes that factories choose."""
-        return {"real floating": _dtypes.get_default_dtype(), "integral": _dtypes.int64, "indexing": _dtypes.int64}
+        default = _dtypes.get_default_dtype()
+        return {"real floating": default, "complex floating": default.complex, "integral": _dtypes.int64,
+                "indexing": _dtypes.int64}
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """Dtypes of a kind, by name."""
         fp64 = (self.default_device() if device is None else device).facts.fp64
-        return {d.name: d for d in _dtypes.ALL if d is not _dtypes.float16 and (fp64 or d is not _dtypes.float64)
-                and (kind is None or isdtype(d, kind))}
+        return {d.name: d for d in _dtypes.ALL if d not in (_dtypes.float16, _dtypes.bfloat16)
+                and (fp64 or d.real is not _dtypes.float64) and (kind is None or isdtype(d, kind))}

@@ -44,7 +44,7 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
         _check(op.name, arrays, out)
     if plain:
         return out
-    if tracked and _state.enabled and op.differentiable and out.dtype.kind == "f":
+    if tracked and _state.enabled and op.differentiable and out.dtype.kind in "fc":
         return wrap(out, OpNode(op, tensors, arrays, attrs, out))
     return wrap(out)
 
@@ -52,7 +52,7 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
 def _check(name: str, arrays: Sequence[Any], out: Array) -> None:
     """CLGRAD_CHECK=1: name the op that made a NaN out of none."""
     def has_nan(a: Any) -> bool:
-        return isinstance(a, Array) and a.dtype.kind == "f" and bool(np.isnan(a.numpy()).any())
+        return isinstance(a, Array) and a.dtype.kind in "fc" and bool(np.isnan(a.numpy()).any())
 
     if has_nan(out) and not any(map(has_nan, arrays)):
         raise FloatingPointError(f"{name}: made a NaN from inputs without one (CLGRAD_CHECK=1). "
@@ -184,6 +184,14 @@ class OpNode(Node):
             raise GraphError(f"{op.name}: backward a second time through a graph whose saved values were freed. "
                              "Call the first backward with retain_graph=True, or run the forward pass again.")
         g = gs[0]
+        if g.dtype.kind == "c" and op.holomorphic:
+            # With the convention dL/dRe + i dL/dIm, the gradient of f is conj(f') g = conj(f' conj(g)).
+            return [r if r is None or r.dtype.kind != "c" else r.conj()
+                    for r in self._by_rules(g.conj(), create_graph)]
+        return self._by_rules(g, create_graph)
+
+    def _by_rules(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        op = self.op
 
         def call(rule: Rule) -> Any:
             return rule.call(*[self._value(n, g, create_graph) for n in rule.names])
@@ -224,6 +232,8 @@ def _fit(g: Any, meta: tuple, name: str) -> Any:
             raise ShapeError(bad(f"{name} backward", f"a gradient of shape {g.shape}", f"{shape}",
                                  "The derivative rule must give its input's shape."))
         g = g.sum(axes).reshape(shape)
+    if g.dtype.kind == "c" and dtype.kind != "c":
+        g = g.real
     return g if g.dtype is dtype else g.to(dtype)
 
 
@@ -310,6 +320,9 @@ def _seed(root: Variable, gradient: Any, create_graph: bool) -> Any:
                              "Set requires_grad=True on its inputs, outside no_grad."))
     data = root._data
     if gradient is None:
+        if data.dtype.kind == "c":
+            raise GraphError(bad("backward", f"{data.dtype} without a gradient", "a real value",
+                                 "Take .real, abs() or another real function of it, or pass gradient=."))
         if data.size != 1:
             raise GraphError(bad("backward", f"shape {data.shape} without a gradient", "one element",
                                  "Reduce it (.sum(), .mean()), or pass gradient= of the same shape."))

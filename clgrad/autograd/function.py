@@ -144,6 +144,6 @@ class Function:
         if _state.enabled and any(context.needs_input_grad):
             node = FunctionNode(cls, context, inputs, outputs)
             for place, o in enumerate(outputs):
-                if o.dtype.kind == "f" and id(o) not in context._untracked:
+                if o.dtype.kind in "fc" and id(o) not in context._untracked:
                     o.node, o.index, o._requires_grad = node, place, True
         return tuple(outputs) if several else outputs[0]

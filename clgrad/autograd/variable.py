@@ -61,10 +61,10 @@ class Variable:
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Variable:
-        """Ask for a gradient (leaves of float dtype only), or stop asking; returns itself."""
-        if requires_grad and self._data.dtype.kind != "f":
-            raise DTypeError(bad("requires_grad", self._data.dtype, "a float dtype",
-                                 "Only floats have gradients: convert with .to(float32) first."))
+        """Ask for a gradient (leaves of float or complex dtype only), or stop asking; returns itself."""
+        if requires_grad and self._data.dtype.kind not in "fc":
+            raise DTypeError(bad("requires_grad", self._data.dtype, "a float or complex dtype",
+                                 "Only these have gradients: convert with .to(float32) first."))
         if not requires_grad and self.node is not None:
             raise GraphError(bad("requires_grad", "False on the result of an op", "a leaf",
                                  "Use .detach() to get one outside the graph."))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..autograd.variable import Variable
+from ..ndarray import Array
 from ..table import OPS
-from . import convert, elementwise, fancy, index, manipulate, matmul, reduce, shape, softmax, sort
+from . import complex, convert, elementwise, fancy, index, manipulate, matmul, reduce, shape, softmax, sort
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, convert)
+_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, convert)
 
 
 def _functions() -> dict[str, Callable]:
@@ -32,4 +34,5 @@ missing = OPS.keys() - ALL.keys()
 if missing:
     raise TypeError(f"records without a function in their family's module: {sorted(missing)}")
 convert.attach_conversions()
+complex.attach_parts(Array, Variable)
 attach_indexing(shape.getitem, elementwise.assign, fancy)

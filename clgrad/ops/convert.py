@@ -34,7 +34,7 @@ def _target(spec: Any) -> tuple[DType | None, Device | None]:
     """What one argument of ``to`` means: a dtype, a device, or another array's both."""
     if isinstance(spec, (Array, Variable)):
         return spec.dtype, spec.device
-    if isinstance(spec, DType) or spec in (bool, int, float) or isinstance(spec, (np.dtype, type)):
+    if isinstance(spec, DType) or spec in (bool, int, float, complex) or isinstance(spec, (np.dtype, type)):
         return dtypes.dtype(spec), None
     if isinstance(spec, str) and spec in dtypes.NAMES:
         return dtypes.dtype(spec), None

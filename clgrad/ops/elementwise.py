@@ -1,12 +1,16 @@
-"""Elementwise records: arithmetic, comparison, logic, bits, functions of a real variable, activations.
+"""Elementwise records: arithmetic, comparison, logic, bits, functions of one variable, activations.
 
 C expressions hold for scalars and for vectors: ``T`` is the type computed in, ``ZERO``, ``ONE`` and ``K(0.5)`` are
-constants of it. Formulas without a note are textbook definitions.
+constants of it. Where an op takes complex numbers too, ``c`` has an entry for them, made of the functions in
+kernels/complex.mako. Derivatives of holomorphic functions are written as for reals: the engine conjugates. Formulas
+without a note are textbook definitions.
 """
 
 from __future__ import annotations
 
+import cmath
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from ..ndarray import Array, empty
 from ..table import ZERO_GRAD, Case
 from .declare import FLOAT, TRUTH, composite, driver, elementwise
 
+_ANY, _NUMBERS = "biufc", "iufc"  # dtype kinds: all, and all but bool
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
@@ -26,17 +31,19 @@ _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 # Arithmetic --------------------------------------------------------------------------------------------------------
 
 add = elementwise("add", "x, y", c="x + y", grad=[lambda g: g, lambda g: g], ref=np.add, operator="add",
-                  doc="x + y, elementwise; on bools, logical or.")
+                  kinds=_ANY, doc="x + y, elementwise; on bools, logical or.")
 sub = elementwise("sub", "x, y", c="x - y", grad=[lambda g: g, lambda g: -g], ref=np.subtract, operator="sub",
-                  kinds="iuf", aliases=("subtract",), doc="x - y, elementwise.")
-mul = elementwise("mul", "x, y", c="x * y", grad=[lambda g, y: g * y, lambda g, x: g * x], ref=np.multiply,
-                  operator="mul", aliases=("multiply",), doc="x * y, elementwise; on bools, logical and.")
-div = elementwise("div", "x, y", c="x / y", dtype=FLOAT, domain=((-3, 3), (0.5, 3)), operator="truediv",
-                  grad=[lambda g, y: g / y, lambda g, y, out: -g * out / y], ref=np.divide,
+                  kinds=_NUMBERS, aliases=("subtract",), doc="x - y, elementwise.")
+mul = elementwise("mul", "x, y", c={"c": "c_mul(x, y)", "biuf": "x * y"}, ref=np.multiply, kinds=_ANY,
+                  grad=[lambda g, y: g * y, lambda g, x: g * x], operator="mul", aliases=("multiply",),
+                  doc="x * y, elementwise; on bools, logical and.")
+div = elementwise("div", "x, y", c={"c": "c_div(x, y)", "f": "x / y"}, dtype=FLOAT, kinds=_ANY,
+                  domain=((-3, 3), (0.5, 3)),
+                  grad=[lambda g, y: g / y, lambda g, y, out: -g * out / y], ref=np.divide, operator="truediv",
                   aliases=("divide", "true_divide"), doc="x / y, elementwise; integers give the default float.")
-neg = elementwise("neg", "x", c="-x", grad=[lambda g: -g], ref=np.negative, kinds="iuf", operator="neg",
+neg = elementwise("neg", "x", c="-x", grad=[lambda g: -g], ref=np.negative, kinds=_NUMBERS, operator="neg",
                   aliases=("negative",), doc="-x; unsigned integers wrap.")
-positive = elementwise("positive", "x", c="x", grad=[lambda g: g], ref=np.positive, kinds="iuf", operator="pos",
+positive = elementwise("positive", "x", c="x", grad=[lambda g: g], ref=np.positive, kinds=_NUMBERS, operator="pos",
                        doc="+x: a copy.")
 
 # Integer division traps on zero and on the lowest number by -1 on CPUs; both are defined here (0, and the wrap).
@@ -125,36 +132,41 @@ def _power_rule(op: str, operands: Any) -> tuple[DType, DType]:
 
 
 power = elementwise(
-    "power", "x, y", c={"f": "pow(x, y)", "iu": "int_power(x, y)"}, dtype=_power_rule,
-    header={"iu": _INT_POWER, "f": ""}, domain=((0.3, 3), (0, 2)), method=False, public=False, ref=np.power,
+    "power", "x, y", c={"c": "c_pow(x, y)", "f": "pow(x, y)", "iu": "int_power(x, y)"}, dtype=_power_rule, kinds=_ANY,
+    header={"iu": _INT_POWER}, domain=((0.3, 3), (0, 2)), method=False, public=False, ref=np.power,
     grad=[lambda g, x, y: _power_slope(g, x, y), lambda g, x, y, out: _exponent_slope(g, x, y, out)],
     cases=(Case(((3, 5), (3, 5))), Case(((3, 1), (5,))), Case(((2, 0), (1,)))),
     doc="x to the power y by the general formula; see pow.")
-square = elementwise("square", "x", c="x * x", grad=[lambda g, x: g * (x * 2)], ref=np.square, kinds="iuf",
-                     doc="x * x.")
-sqrt = elementwise("sqrt", "x", c="sqrt(x)", dtype=FLOAT, domain=(0.2, 4), grad=[lambda g, out: g * 0.5 / out],
-                   ref=np.sqrt, doc="Square root; NaN below zero.")
-rsqrt = elementwise("rsqrt", "x", c="ONE / sqrt(x)", dtype=FLOAT, domain=(0.2, 4),
+square = elementwise("square", "x", c={"c": "c_mul(x, x)", "iuf": "x * x"}, grad=[lambda g, x: g * (x * 2)],
+                     ref=np.square, kinds=_NUMBERS, doc="x * x.")
+sqrt = elementwise("sqrt", "x", c={"c": "c_sqrt(x)", "f": "sqrt(x)"}, dtype=FLOAT, domain=(0.2, 4),
+                   grad=[lambda g, out: g * 0.5 / out], ref=np.sqrt, kinds=_ANY, doc="Square root; NaN below zero.")
+rsqrt = elementwise("rsqrt", "x", c={"c": "c_div(ONE, c_sqrt(x))", "f": "ONE / sqrt(x)"}, dtype=FLOAT, kinds=_ANY,
+                    domain=(0.2, 4),
                     grad=[lambda g, x, out: g * -0.5 * out / x], ref=lambda x: 1 / np.sqrt(x),
                     doc="1 / sqrt(x), from the exact root: drivers' rsqrt differ by several ulp.")
-reciprocal = elementwise("reciprocal", "x", c="ONE / x", dtype=FLOAT, domain=(0.4, 3), ref=lambda x: 1 / x,
+reciprocal = elementwise("reciprocal", "x", c={"c": "c_div(ONE, x)", "f": "ONE / x"}, dtype=FLOAT, kinds=_ANY,
+                         domain=(0.4, 3), ref=lambda x: 1 / x,
                          grad=[lambda g, out: -g * square(out)], doc="1 / x.")
 
 
 def _power_slope(g: Any, x: Any, y: Any) -> Any:
     """y * x**(y - 1), and 0 where y is 0, also at x = 0."""
-    if isinstance(y, (int, float)):
+    if isinstance(y, (int, float, complex)):
         return g * (power(x, y - 1) * y) if y else g * 0.0
     return g * where(ne(y, 0), y * power(x, y - 1), 0.0)
 
 
 def _exponent_slope(g: Any, x: Any, y: Any, out: Any) -> Any:
     """x**y * log(x), and 0 at x = 0 for y >= 0, where x**y stays 0."""
-    if isinstance(x, (int, float)):
+    if isinstance(x, (int, float)) and out.dtype.kind != "c":
         if x == 0:
             return where(ge(y, 0), 0.0, g * out * -math.inf)
         return g * out * (math.log(x) if x > 0 else math.nan)
-    return where(logical_and(eq(x, 0), ge(y, 0)), 0.0, g * out * log(where(eq(x, 0), 1.0, x)))
+    if isinstance(x, (int, float, complex)):
+        return g * out * cmath.log(x) if x else g * 0.0
+    never = eq(x, 0) if out.dtype.kind == "c" else logical_and(eq(x, 0), ge(y, 0))
+    return where(never, 0.0, g * out * log(where(eq(x, 0), 1.0, x)))
 
 
 def _pow(x: Any, y: Any) -> Any:
@@ -165,7 +177,7 @@ def _pow(x: Any, y: Any) -> Any:
                                  "Integers have no negative powers: convert to float32 first."))
         if y == 2 and x.dtype.kind != "b" and (isinstance(y, int) or not integer):
             return square(x)
-        if not integer and x.dtype.kind == "f" and y in (0.5, -1, 1):
+        if x.dtype.kind in "fc" and y in (0.5, -1, 1):
             return {0.5: sqrt, -1: reciprocal, 1: positive}[y](x)
     return power(x, y)
 
@@ -174,15 +186,15 @@ pow = composite("pow", "x, y", "elementwise", tensors=("x", "y"), run=_pow, oper
                 ref=lambda x, y: np.power(x, y), domain=((0.3, 3), (0, 2)),
                 cases=(Case(((3, 5), (3, 5))), Case(((4,),), {"y": 2}),
                        Case(((4,),), {"y": 3}), Case(((4,),), {"y": 0.5})),
-                kinds="iuf", doc="x to the power y. The exponents 2, 1/2, 1 and -1 take their own kernels.")
+                kinds=_NUMBERS, doc="x to the power y. The exponents 2, 1/2, 1 and -1 take their own kernels.")
 
 # Comparison and logic ----------------------------------------------------------------------------------------------
 
 _NO = [ZERO_GRAD, ZERO_GRAD]
-eq = elementwise("eq", "x, y", c="x == y", dtype=TRUTH, grad=_NO, ref=np.equal, operator="eq", aliases=("equal",),
-                 doc="x == y, elementwise.", domain=(-2, 2))
-ne = elementwise("ne", "x, y", c="x != y", dtype=TRUTH, grad=_NO, ref=np.not_equal, operator="ne",
-                 aliases=("not_equal",), doc="x != y, elementwise.")
+eq = elementwise("eq", "x, y", c={"c": "all(x == y)", "biuf": "x == y"}, dtype=TRUTH, grad=_NO, ref=np.equal,
+                 operator="eq", aliases=("equal",), kinds=_ANY, doc="x == y, elementwise.", domain=(-2, 2))
+ne = elementwise("ne", "x, y", c={"c": "any(x != y)", "biuf": "x != y"}, dtype=TRUTH, grad=_NO, ref=np.not_equal,
+                 operator="ne", aliases=("not_equal",), kinds=_ANY, doc="x != y, elementwise.")
 lt = elementwise("lt", "x, y", c="x < y", dtype=TRUTH, grad=_NO, ref=np.less, operator="lt", aliases=("less",),
                  doc="x < y, elementwise.")
 le = elementwise("le", "x, y", c="x <= y", dtype=TRUTH, grad=_NO, ref=np.less_equal, operator="le",
@@ -197,14 +209,14 @@ logical_or = elementwise("logical_or", "x, y", c="(x != ZERO) || (y != ZERO)", d
                          ref=np.logical_or, doc="Whether one is nonzero.")
 logical_xor = elementwise("logical_xor", "x, y", c="(x != ZERO) != (y != ZERO)", dtype=TRUTH, grad=_NO,
                           ref=np.logical_xor, doc="Whether exactly one is nonzero.")
-logical_not = elementwise("logical_not", "x", c="x == ZERO", dtype=TRUTH, grad=[ZERO_GRAD], ref=np.logical_not,
-                          doc="Whether it is zero.")
-isnan = elementwise("isnan", "x", c={"f": "isnan(x)", "biu": "x != x"}, dtype=TRUTH, grad=[ZERO_GRAD], ref=np.isnan,
-                    doc="Whether it is not a number.")
-isinf = elementwise("isinf", "x", c={"f": "isinf(x)", "biu": "x != x"}, dtype=TRUTH, grad=[ZERO_GRAD], ref=np.isinf,
-                    doc="Whether it is infinite.")
-isfinite = elementwise("isfinite", "x", c={"f": "isfinite(x)", "biu": "x == x"}, dtype=TRUTH, grad=[ZERO_GRAD],
-                       ref=np.isfinite, doc="Whether it is neither infinite nor NaN.")
+logical_not = elementwise("logical_not", "x", c={"c": "all(x == ZERO)", "biuf": "x == ZERO"}, dtype=TRUTH,
+                          grad=[ZERO_GRAD], ref=np.logical_not, kinds=_ANY, doc="Whether it is zero.")
+isnan = elementwise("isnan", "x", c={"c": "any(isnan(x))", "f": "isnan(x)", "biu": "x != x"}, dtype=TRUTH, kinds=_ANY,
+                    grad=[ZERO_GRAD], ref=np.isnan, doc="Whether it is not a number.")
+isinf = elementwise("isinf", "x", c={"c": "any(isinf(x))", "f": "isinf(x)", "biu": "x != x"}, dtype=TRUTH, kinds=_ANY,
+                    grad=[ZERO_GRAD], ref=np.isinf, doc="Whether it is infinite.")
+isfinite = elementwise("isfinite", "x", c={"c": "all(isfinite(x))", "f": "isfinite(x)", "biu": "x == x"}, dtype=TRUTH,
+                       grad=[ZERO_GRAD], ref=np.isfinite, kinds=_ANY, doc="Whether it is neither infinite nor NaN.")
 
 bitwise_and = elementwise("bitwise_and", "x, y", c="x & y", grad=_NO, ref=np.bitwise_and, kinds="biu", operator="and",
                           doc="x & y, bit by bit.")
@@ -237,7 +249,8 @@ def _where_rule(op: str, operands: Any) -> tuple[DType, DType]:
     return result, result
 
 
-where = elementwise("where", "condition, x, y", c="(condition != ZERO) ? x : y", dtype=_where_rule,
+where = elementwise("where", "condition, x, y", dtype=_where_rule, kinds=_ANY,
+                    c={"c": "(condition.x != 0) ? x : y", "biuf": "(condition != ZERO) ? x : y"},
                     grad=[ZERO_GRAD, lambda g, condition: where(condition, g, 0.0),
                           lambda g, condition: where(condition, 0.0, g)],
                     ref=np.where, doc="x where the condition (bool) holds, else y.")
@@ -278,10 +291,31 @@ clamp = composite("clamp", "x, min=None, max=None", "elementwise", run=_clamp, a
 
 # Sign and rounding -------------------------------------------------------------------------------------------------
 
-abs = elementwise("abs", "x", c={"f": "fabs(x)", "i": "(x < ZERO) ? -x : x", "bu": "x"}, ref=np.abs, operator="abs",
-                  grad=[lambda g, x: g * sign(x)], aliases=("absolute",), doc="Absolute value; zero slope at zero.")
+def _real_rule(op: str, operands: Any) -> tuple[DType, DType]:
+    compute = dtypes.result_type(*operands)
+    return compute, compute.real
+
+
+abs = elementwise("abs", "x", c={"c": "(T)(hypot(x.x, x.y), 0)", "f": "fabs(x)", "i": "(x < ZERO) ? -x : x", "bu": "x"},
+                  grad=[lambda g, x: g * (sgn(x) if x.dtype.kind == "c" else sign(x))], dtype=_real_rule, kinds=_ANY,
+                  ref=np.abs, operator="abs", holomorphic=False, aliases=("absolute",),
+                  doc="Absolute value; zero slope at zero.")
 sign = elementwise("sign", "x", c={"fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : x)", "u": "(x > ZERO) ? ONE : ZERO"},
-                   kinds="iuf", grad=[ZERO_GRAD], ref=np.sign, doc="-1, 0 or 1; NaN of NaN.")
+                   kinds="iuf", grad=[ZERO_GRAD], ref=np.sign, doc="-1, 0 or 1; NaN of NaN. Of complex numbers: sgn.")
+
+
+def _sgn_slope(g: Any, x: Any, out: Any) -> Any:
+    """z / |z| moves with the angle of z alone: g without its part along z, over |z|. Zero for reals."""
+    if x.dtype.kind != "c":
+        return g * 0.0
+    size = abs(x)
+    across = (g - out * (out.conj() * g).real) / where(eq(size, 0), 1.0, size)
+    return where(eq(size, 0), 0.0, across)
+
+
+sgn = elementwise("sgn", "x", c={"c": "c_sign(x)", "fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : x)",
+                                 "u": "(x > ZERO) ? ONE : ZERO"}, kinds=_NUMBERS, holomorphic=False, ref=np.sign,
+                  grad=[_sgn_slope], doc="Sign, also of complex numbers: z / abs(z), and 0 at 0.")
 floor = elementwise("floor", "x", c={"f": "floor(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.floor,
                     doc="Largest integer not above x.")
 ceil = elementwise("ceil", "x", c={"f": "ceil(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.ceil,
@@ -299,29 +333,39 @@ def _real(name: str, c: str, grad: Any, ref: Any, doc: str, domain: tuple = (-3,
     return elementwise(name, "x", c=c, dtype=FLOAT, grad=[grad], ref=ref, doc=doc, domain=domain, **fields)
 
 
-exp = _real("exp", "exp(x)", lambda g, out: g * out, np.exp, "e to the power x.")
-exp2 = _real("exp2", "exp2(x)", lambda g, out: g * out * math.log(2), np.exp2, "2 to the power x.")
-expm1 = _real("expm1", "expm1(x)", lambda g, out: g * (out + 1), np.expm1, "exp(x) - 1, exact near zero.")
-log = _real("log", "log(x)", lambda g, x: g / x, np.log, "Natural logarithm.", (0.2, 4))
-log2 = _real("log2", "log2(x)", lambda g, x: g / (x * math.log(2)), np.log2, "Logarithm to base 2.", (0.2, 4))
-log10 = _real("log10", "log10(x)", lambda g, x: g / (x * math.log(10)), np.log10, "Logarithm to base 10.", (0.2, 4))
-log1p = _real("log1p", "log1p(x)", lambda g, x: g / (x + 1), np.log1p, "log(1 + x), exact near zero.", (-0.6, 3))
-sin = _real("sin", "sin(x)", lambda g, x: g * cos(x), np.sin, "Sine of x in radians.")
-cos = _real("cos", "cos(x)", lambda g, x: -g * sin(x), np.cos, "Cosine of x in radians.")
-tan = _real("tan", "tan(x)", lambda g, out: g * (square(out) + 1), np.tan, "Tangent of x in radians.", (-1.2, 1.2))
-asin = _real("asin", "asin(x)", lambda g, x: g * rsqrt(1 - square(x)), np.arcsin, "Inverse sine, in radians.",
+def _analytic(name: str, grad: Any, ref: Any, doc: str, domain: tuple = (-3, 3), c: str | None = None,
+              z: str | None = None, **fields: Any) -> Any:
+    """A function of one real or complex variable. Without ``c`` or ``z`` its name is that of the C function, and
+    behind ``c_`` that of the complex one."""
+    return _real(name, {"c": z or f"c_{name}(x)", "f": c or f"{name}(x)"}, grad, ref, doc, domain, kinds=_ANY, **fields)
+
+
+exp = _analytic("exp", lambda g, out: g * out, np.exp, "e to the power x.")
+exp2 = _analytic("exp2", lambda g, out: g * out * math.log(2), np.exp2, "2 to the power x.",
+                 z="c_exp(x * (R)0.69314718055994530942)")
+expm1 = _analytic("expm1", lambda g, out: g * (out + 1), np.expm1, "exp(x) - 1, exact near zero.")
+log = _analytic("log", lambda g, x: g / x, np.log, "Natural logarithm.", (0.2, 4))
+log2 = _analytic("log2", lambda g, x: g / (x * math.log(2)), np.log2, "Logarithm to base 2.", (0.2, 4),
+                 z="c_log(x) * (R)1.44269504088896340736")
+log10 = _analytic("log10", lambda g, x: g / (x * math.log(10)), np.log10, "Logarithm to base 10.", (0.2, 4),
+                  z="c_log(x) * (R)0.43429448190325182765")
+log1p = _analytic("log1p", lambda g, x: g / (x + 1), np.log1p, "log(1 + x), exact near zero.", (-0.6, 3))
+sin = _analytic("sin", lambda g, x: g * cos(x), np.sin, "Sine of x in radians.")
+cos = _analytic("cos", lambda g, x: -g * sin(x), np.cos, "Cosine of x in radians.")
+tan = _analytic("tan", lambda g, out: g * (square(out) + 1), np.tan, "Tangent of x in radians.", (-1.2, 1.2))
+asin = _analytic("asin", lambda g, x: g * rsqrt(1 - square(x)), np.arcsin, "Inverse sine, in radians.",
              (-0.9, 0.9), aliases=("arcsin",))
-acos = _real("acos", "acos(x)", lambda g, x: -g * rsqrt(1 - square(x)), np.arccos, "Inverse cosine, in radians.",
+acos = _analytic("acos", lambda g, x: -g * rsqrt(1 - square(x)), np.arccos, "Inverse cosine, in radians.",
              (-0.9, 0.9), aliases=("arccos",))
-atan = _real("atan", "atan(x)", lambda g, x: g / (square(x) + 1), np.arctan, "Inverse tangent, in radians.",
+atan = _analytic("atan", lambda g, x: g / (square(x) + 1), np.arctan, "Inverse tangent, in radians.",
              aliases=("arctan",))
-sinh = _real("sinh", "sinh(x)", lambda g, x: g * cosh(x), np.sinh, "Hyperbolic sine.")
-cosh = _real("cosh", "cosh(x)", lambda g, x: g * sinh(x), np.cosh, "Hyperbolic cosine.")
-asinh = _real("asinh", "asinh(x)", lambda g, x: g * rsqrt(square(x) + 1), np.arcsinh, "Inverse hyperbolic sine.",
+sinh = _analytic("sinh", lambda g, x: g * cosh(x), np.sinh, "Hyperbolic sine.")
+cosh = _analytic("cosh", lambda g, x: g * sinh(x), np.cosh, "Hyperbolic cosine.")
+asinh = _analytic("asinh", lambda g, x: g * rsqrt(square(x) + 1), np.arcsinh, "Inverse hyperbolic sine.",
               aliases=("arcsinh",))
-acosh = _real("acosh", "acosh(x)", lambda g, x: g * rsqrt(square(x) - 1), np.arccosh, "Inverse hyperbolic cosine.",
+acosh = _analytic("acosh", lambda g, x: g * rsqrt(square(x) - 1), np.arccosh, "Inverse hyperbolic cosine.",
               (1.2, 4), aliases=("arccosh",))
-atanh = _real("atanh", "atanh(x)", lambda g, x: g / (1 - square(x)), np.arctanh, "Inverse hyperbolic tangent.",
+atanh = _analytic("atanh", lambda g, x: g / (1 - square(x)), np.arctanh, "Inverse hyperbolic tangent.",
               (-0.9, 0.9), aliases=("arctanh",))
 erf = _real("erf", "erf(x)", lambda g, x: g * exp(-square(x)) * (2 / math.sqrt(math.pi)), _erf, "Error function.")
 erfc = _real("erfc", "erfc(x)", lambda g, x: -g * exp(-square(x)) * (2 / math.sqrt(math.pi)), _erfc, "1 - erf(x).")
@@ -340,22 +384,23 @@ logaddexp = elementwise("logaddexp", "x, y", dtype=FLOAT, ref=np.logaddexp,
 # Activations; their first derivatives are records of their own, so that a backward is one launch ---------------------
 
 
-def _backward(name: str, args: str, c: str, grad: Any, ref: Any, doc: str, domain: Any = (-3, 3)) -> Any:
-    return elementwise(name, args, c=c, dtype=FLOAT, grad=grad, ref=ref, doc=doc, domain=domain, kinds="f",
-                       public=False, method=False)
+def _backward(name: str, args: str, c: Any, grad: Any, ref: Any, doc: str) -> Any:
+    return elementwise(name, args, c=c, dtype=FLOAT, grad=grad, ref=ref, doc=doc, public=False, method=False,
+                       kinds="f" if isinstance(c, str) else "fc")
 
 
 def _sigmoid_ref(x: Any) -> Any:
     return 1 / (1 + np.exp(-1.0 * x))
 
 
-sigmoid = _real("sigmoid", "ONE / (ONE + exp(-x))", lambda g, out: _sigmoid_backward(g, out), _sigmoid_ref,
-                "1 / (1 + exp(-x)).")
-_sigmoid_backward = _backward("sigmoid_backward", "dy, y", "dy * (y * (ONE - y))",
+sigmoid = _analytic("sigmoid", lambda g, out: _sigmoid_backward(g, out), _sigmoid_ref, "1 / (1 + exp(-x)).",
+                    c="ONE / (ONE + exp(-x))", z="c_div(ONE, ONE + c_exp(-x))")
+_sigmoid_backward = _backward("sigmoid_backward", "dy, y",
+                              {"c": "c_mul(dy, c_mul(y, ONE - y))", "f": "dy * (y * (ONE - y))"},
                               [lambda g, y: _sigmoid_backward(g, y), lambda g, dy, y: g * dy * (1 - y * 2)],
                               lambda dy, y: dy * y * (1 - y), "dy times the slope of sigmoid where its value is y.")
-tanh = _real("tanh", "tanh(x)", lambda g, out: _tanh_backward(g, out), np.tanh, "Hyperbolic tangent.")
-_tanh_backward = _backward("tanh_backward", "dy, y", "dy * (ONE - y * y)",
+tanh = _analytic("tanh", lambda g, out: _tanh_backward(g, out), np.tanh, "Hyperbolic tangent.")
+_tanh_backward = _backward("tanh_backward", "dy, y", {"c": "c_mul(dy, ONE - c_mul(y, y))", "f": "dy * (ONE - y * y)"},
                            [lambda g, y: _tanh_backward(g, y), lambda g, dy, y: g * dy * y * -2.0],
                            lambda dy, y: dy * (1 - y * y), "dy times the slope of tanh where its value is y.")
 relu = elementwise("relu", "x", c={"f": "(x > ZERO) ? x : ((x != x) ? x : ZERO)", "iu": "(x > ZERO) ? x : ZERO"},
@@ -394,7 +439,7 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
     return _gelu_tanh(x) if approximate == "tanh" else _gelu_erf(x)
 
 
-gelu = composite("gelu", "x, approximate='none'", "elementwise", run=_gelu,
+gelu = composite("gelu", "x, approximate='none'", "elementwise", run=_gelu, kinds="biuf",
                  ref=lambda x, approximate="none": 0.5 * x * (1 + _erf(x * _ROOT_HALF)) if approximate == "none" else
                  0.5 * x * (1 + np.tanh(_GELU_K * (x + _GELU_C * x**3))),
                  cases=(Case(((3, 5),)), Case(((4,),), {"approximate": "tanh"})),
@@ -404,7 +449,7 @@ gelu = composite("gelu", "x, approximate='none'", "elementwise", run=_gelu,
 
 
 def _cast_rule(target: DType) -> Any:
-    return lambda op, operands: (operands[0], target)
+    return lambda op, operands: (target if target.kind == "c" else operands[0], target)
 
 
 _CASTS = {d: Elementwise(Expression(f"to_{d.name}", ("x",), "x", _cast_rule(d))) for d in dtypes.ALL}
@@ -415,11 +460,15 @@ def _astype(x: Any, dtype: Any) -> Any:
     target = dtypes.dtype(dtype)
     if not isinstance(x, Array):
         raise DTypeError(bad("astype", type(x).__name__, "an array", "Use clgrad.tensor()."))
+    if x.dtype.kind == "c" and target.kind not in "cb":
+        warnings.warn(f"astype: {x.dtype.name} to {target.name} discards the imaginary part; take .real to say so",
+                      np.exceptions.ComplexWarning, stacklevel=4)
     return x if x.dtype is target else _CASTS[target](x)
 
 
-astype = driver("astype", "x, dtype", "elementwise", run=_astype, grad=[lambda g, x_dtype: g.astype(x_dtype)],
-                ref=lambda x, dtype: x.astype(dtypes.dtype(dtype).np), domain=(0, 3),
+astype = driver("astype", "x, dtype", "elementwise", run=_astype,
+                grad=[lambda g, x_dtype: (g if x_dtype.kind == "c" else g.real).astype(x_dtype)],
+                ref=lambda x, dtype: x.real.astype(dtypes.dtype(dtype).np), domain=(0, 3),
                 cases=(Case(((3, 5),), {"dtype": "float64"}), Case(((2, 3),), {"dtype": "int32"})),
                 doc="The values in another dtype; the array itself where it has it already. Floats truncate to ints.")
 clone = driver("clone", "x", "elementwise", run=_COPIES, grad=[lambda g: g], ref=np.copy, cases=(Case(((3, 5),)),

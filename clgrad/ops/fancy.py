@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd.variable import Variable, unwrap
-from ..core import shapes
+from ..core import dtypes, shapes
+from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
 from ..families import fancy as family
 from ..families.index import check_index
@@ -33,12 +34,17 @@ _ALL = slice(None)
 
 
 def _set(x: Array, rows: Array, values: Array, axes: Any, at: int, accumulate: bool) -> Array:
-    wide = {"float16": "float32", "bool": "int32"}.get(x.dtype.name, x.dtype) if accumulate else x.dtype
+    wide = _summed_in(x.dtype) if accumulate else x.dtype
     target = astype(x, wide)
     target = target.clone() if target is x else target
     family.put("index_put", target, rows, astype(values, wide), axes, at, accumulate)
     target.storage.version = 0
     return astype(target, x.dtype)
+
+
+def _summed_in(d: DType) -> DType:
+    """What values of a dtype are added up in: a storage type in float32, truths in int32."""
+    return dtypes.int32 if d is dtypes.bool_ else d.accumulator
 
 
 def _apart(x: Any, axes: Any) -> tuple[Any, tuple[int, ...]]:
@@ -254,7 +260,7 @@ def write(x: Array, key: Any, value: Any, accumulate: bool = False) -> None:
     plan = _Plan(x, key)
     target, rows, axes = plan.view(x), plan.rows(), tuple(plan.axes)
     values = unwrap(_values(x, value, family.result_shape(target, rows, axes, plan.at)))
-    if accumulate and x.dtype.name in ("float16", "bool"):
+    if accumulate and _summed_in(x.dtype) is not x.dtype:
         assign(target, _set(target, rows, values, axes, plan.at, True))
     else:
         family.put("index_put", target, rows, values, axes, plan.at, accumulate)

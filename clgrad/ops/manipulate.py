@@ -31,6 +31,7 @@ from .elementwise import (
     logical_xor,
     mul,
     pow,
+    sgn,
     sign,
     sqrt,
     square,
@@ -729,9 +730,10 @@ einsum = composite("einsum", "equation, *operands", _FAMILY, tensors=(), run=_ei
 
 
 def _vector_norm(x: Array, ord: Any, dim: Any, keepdim: bool) -> Array:
-    check_kind("vector_norm", "f", x.dtype)
-    wide = astype(x, dtypes.float32) if x.dtype is dtypes.float16 else x
-    return astype(_norm_of(wide, ord, dim, keepdim), x.dtype)
+    check_kind("vector_norm", "fc", x.dtype)
+    if x.dtype.kind == "c":
+        return _norm_of(abs(x), ord, dim, keepdim)
+    return astype(_norm_of(astype(x, x.dtype.accumulator), ord, dim, keepdim), x.dtype)
 
 
 def _norm_of(x: Array, ord: Any, dim: Any, keepdim: bool) -> Array:
@@ -748,7 +750,9 @@ def _norm_of(x: Array, ord: Any, dim: Any, keepdim: bool) -> Array:
 
 
 def _norm_slope(g: Any, x: Any, out: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
-    """d norm / dx, with 0 where the norm is 0, as PyTorch has it."""
+    """d norm / dx, with 0 where the norm is 0, as PyTorch has it. A complex x moves its absolute values."""
+    if x.dtype.kind == "c":
+        return _norm_slope(g, abs(x), out, ord, dim, keepdim) * sgn(x)
     if ord == 0:
         return x * 0.0
     if ord in (inf, -inf):
@@ -769,14 +773,14 @@ def _norm_ref(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> A
     axes = tuple(range(x.ndim)) if dim is None else dim
     size = np.abs(x)
     if ord == 0:
-        return (x != 0).sum(axes, keepdims=keepdim).astype(x.dtype)
+        return (x != 0).sum(axes, keepdims=keepdim).astype(size.dtype)
     if ord in (inf, -inf):
         return (np.max if ord > 0 else np.min)(size, axes, keepdims=keepdim)
     return (size**ord).sum(axes, keepdims=keepdim) ** (1 / ord)
 
 
-vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False", _FAMILY, run=_vector_norm, kinds="f",
-                     grad=[_norm_slope], ref=_norm_ref, method=False,
+vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False", _FAMILY, run=_vector_norm, kinds="fc",
+                     holomorphic=False, grad=[_norm_slope], ref=_norm_ref, method=False,
                      cases=(Case(((3, 4),), {"dim": 1}), Case(((3, 4),), {"ord": 1, "keepdim": True, "dim": 0}),
                             Case(((3, 4),), {"ord": inf, "dim": -1}), Case(((3, 4),), {"ord": 3})),
                      doc="(sum |x|**ord)**(1/ord) over ``dim``; inf and -inf give the largest and smallest |x|, 0 the "
@@ -791,7 +795,7 @@ def _norm(x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype:
     return vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
 
 
-norm = composite("norm", "x, p='fro', dim=None, keepdim=False, dtype=None", _FAMILY, run=_norm, kinds="f",
+norm = composite("norm", "x, p='fro', dim=None, keepdim=False, dtype=None", _FAMILY, run=_norm, kinds="fc",
                  ref=lambda x, p="fro", dim=None, keepdim=False: _norm_ref(x, 2 if p == "fro" else p, dim, keepdim),
                  cases=(Case(((3, 4),)), Case(((3, 4),), {"p": 1, "dim": 0})),
                  doc="Norm of the elements over ``dim``, of order p ('fro' is 2): vector_norm.")
@@ -832,7 +836,7 @@ def _isclose(x: Any, y: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan
     same = eq(x, y)
     if x.dtype.kind == y.dtype.kind == "b":
         return same
-    if x.dtype.kind != "f" or y.dtype.kind != "f":  # differences of integers wrap
+    if not {x.dtype.kind, y.dtype.kind} & {"f", "c"}:  # differences of integers wrap
         common = dtypes.result_type(x.dtype, y.dtype)
         common = dtypes.floating(common) if common.itemsize < 4 or not x.device.facts.fp64 else dtypes.float64
         x, y = astype(x, common), astype(y, common)
@@ -842,19 +846,20 @@ def _isclose(x: Any, y: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan
 
 _CLOSE = (Case(((3, 5), (5,)), {"rtol": 0.5, "atol": 0.3}), Case(((4,), (4,))))
 isclose = composite("isclose", "x, y, rtol=1e-05, atol=1e-08, equal_nan=False", _FAMILY, tensors=("x", "y"),
-                    run=_isclose, ref=np.isclose, cases=_CLOSE, kinds="iuf",
+                    run=_isclose, ref=np.isclose, cases=_CLOSE, kinds="iufc",
                     doc="Whether |x - y| <= atol + rtol * |y|, elementwise; equal infinities are close.")
 allclose = composite("allclose", "x, y, rtol=1e-05, atol=1e-08, equal_nan=False", _FAMILY, tensors=("x", "y"),
                      run=lambda *given, **named: bool(all(unwrap(_isclose(*given, **named))).item()), ref=np.allclose,
-                     cases=_CLOSE, kinds="iuf", doc="Whether all elements are close, as a Python bool: waits for them.")
+                     cases=_CLOSE, kinds="iufc",
+                     doc="Whether all elements are close, as a Python bool: waits for them.")
 
 
 def _nan_to_num(x: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
     if x.dtype.kind != "f":
         return x
-    limits = np.finfo(x.dtype.np)
-    high = float(limits.max) if posinf is None else float(posinf)
-    low = float(limits.min) if neginf is None else float(neginf)
+    limits = dtypes.finfo(x.dtype)
+    high = limits.max if posinf is None else float(posinf)
+    low = limits.min if neginf is None else float(neginf)
     x = where(isnan(x), 0.0 if nan is None else float(nan), x)
     return where(eq(x, inf), high, where(eq(x, -inf), low, x))
 

@@ -11,8 +11,9 @@ from ..core.errors import ShapeError, bad
 from ..families.matmul import matmul as product
 from ..ndarray import Array
 from ..table import Case
+from .complex import complex
 from .declare import composite, driver
-from .elementwise import add, astype
+from .elementwise import add, astype, sub
 from .reduce import sum
 from .shape import permute, reshape, squeeze, transpose, unsqueeze
 
@@ -20,7 +21,26 @@ from .shape import permute, reshape, squeeze, transpose, unsqueeze
 def _bmm(x: Array, y: Array) -> Array:
     if x.dtype is dtypes.bool_ and y.dtype is dtypes.bool_:  # a sum of truths must not wrap
         return astype(product(astype(x, dtypes.int32), astype(y, dtypes.int32)), dtypes.bool_)
+    if "c" in x.dtype.kind + y.dtype.kind:
+        return _complex_product(x, y)
     return product(x, y)
+
+
+def _complex_product(x: Array, y: Array) -> Array:
+    """Four products of the parts, which are read where they lie."""
+    result = dtypes.result_type(x.dtype, y.dtype)
+    part = result.real
+    xs, ys = ([a.real, a.imag] if a.dtype.kind == "c" else [a] for a in (x, y))
+    xs, ys = ([astype(p, part) for p in ps] for ps in (xs, ys))
+    re, im = product(xs[0], ys[0]), None
+    if len(ys) == 2:
+        im = product(xs[0], ys[1])
+    if len(xs) == 2:
+        other = product(xs[1], ys[0])
+        im = other if im is None else add.op.run(im, other, out=im)
+    if len(xs) == len(ys) == 2:
+        re = sub.op.run(re, product(xs[1], ys[1]), out=re)
+    return complex.op.run(re, im)
 
 
 def _right_gradient(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:

@@ -15,7 +15,7 @@ from ..table import Op
 
 _REFLECTED = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift",
               "rshift"}
-_OPERANDS = (Array, Variable, int, float, np.generic, np.ndarray)
+_OPERANDS = (Array, Variable, int, float, complex, np.generic, np.ndarray)
 
 
 def attach(op: Op, function: Callable) -> None:

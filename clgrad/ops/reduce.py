@@ -12,9 +12,11 @@ from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import DTypeError, bad
 from ..families.reduce import ArgReduce, Reduce, Reduction
+from ..ndarray import Array
 from ..table import ZERO_GRAD, Case
+from .complex import parts, view_as_complex
 from .declare import composite, driver
-from .elementwise import astype, maximum, minimum, sqrt, square, where
+from .elementwise import astype, maximum, minimum, ne, sqrt, square, where
 from .index import take_along
 from .shape import expand, reshape, squeeze
 
@@ -47,8 +49,12 @@ def _summing(d: DType) -> tuple[DType, DType]:
     return (dtypes.summing(d),) * 2
 
 
-def _same(d: DType) -> tuple[DType, DType]:
-    return d, d
+def _ordered(op: str) -> Any:
+    def rule(d: DType) -> tuple[DType, DType]:
+        check_kind(op, "biuf", d)
+        return d, d
+
+    return rule
 
 
 def _floating(d: DType) -> tuple[DType, DType]:
@@ -62,55 +68,74 @@ def _truth(d: DType) -> tuple[DType, DType]:
 _LARGER = {"f": "(a != a) ? a : (((b != b) || (b > a)) ? b : a)", "biu": "(b > a) ? b : a"}
 _SMALLER = {"f": "(a != a) ? a : (((b != b) || (b < a)) ? b : a)", "biu": "(b < a) ? b : a"}
 _sum = Reduce(Reduction("sum", "a + b", "0", _summing))
-_prod = Reduce(Reduction("prod", "a * b", "1", _summing))
+_prod = Reduce(Reduction("prod", {"c": "(T)(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x)", "biuf": "a * b"}, "1",
+                         _summing))
 _mean = Reduce(Reduction("mean", "a + b", "0", _floating, final="a / (T)count"))
-_amax = Reduce(Reduction("amax", _LARGER, "lowest", _same, empty=False))
-_amin = Reduce(Reduction("amin", _SMALLER, "highest", _same, empty=False))
+_amax = Reduce(Reduction("amax", _LARGER, "lowest", _ordered("amax"), empty=False))
+_amin = Reduce(Reduction("amin", _SMALLER, "highest", _ordered("amin"), empty=False))
 _any = Reduce(Reduction("any", "(a > b) ? a : b", "0", _truth, map="(x != ZERO) ? ONE : ZERO"))
 _all = Reduce(Reduction("all", "(a < b) ? a : b", "1", _truth, map="(x != ZERO) ? ONE : ZERO"))
 
 
-def _run_typed(reduce: Reduce) -> Any:
+def _by_parts(reduce: Reduce, x: Array, dim: Any, keepdim: bool) -> Array:
+    """A sum of complex numbers is the sums of their parts, which lie side by side."""
+    axes = shapes.axis_tuple(reduce.reduction.name, dim, x.ndim)
+    return view_as_complex.op.run(reduce(parts(x), axes, keepdim))
+
+
+def _run_typed(reduce: Reduce, name: str, kinds: str = "biufc") -> Any:
     """A reduction whose ``dtype`` argument says what to accumulate in and return."""
     def run(x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
-        return reduce(x, dim, keepdim, accumulate=None if dtype is None else dtypes.dtype(dtype))
+        wanted = None if dtype is None else dtypes.dtype(dtype)
+        if wanted is not None:
+            check_kind(name, kinds, wanted)
+            if "c" in wanted.kind + x.dtype.kind:
+                x, wanted = x.astype(wanted), None
+        if x.dtype.kind == "c" and name != "prod":
+            return _by_parts(reduce, x, dim, keepdim)
+        return reduce(x, dim, keepdim, accumulate=wanted)
 
     return run
 
 
-def _run_mean(x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
-    wanted = None if dtype is None else dtypes.dtype(dtype)
-    if wanted is not None:
-        check_kind("mean", "f", wanted)
-    return _mean(x, dim, keepdim, accumulate=wanted)
+def _truthful(reduce: Reduce) -> Any:
+    """Any and all of complex numbers, by which of them are not zero."""
+    def run(x: Any, dim: Any, keepdim: bool) -> Any:
+        return reduce(ne(x, 0) if x.dtype.kind == "c" else x, dim, keepdim)
+
+    return run
 
 
 _ARGS = "x, dim=None, keepdim=False"
-sum = driver("sum", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_sum), ref=_np(np.sum), cases=_CASES + _EMPTY,
+sum = driver("sum", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_sum, "sum"), ref=_np(np.sum),
+             cases=_CASES + _EMPTY,
              grad=[lambda g, x_shape, dim, keepdim: _spread(g, x_shape, dim, keepdim)],
              doc="Sum over ``dim`` (None: all axes; an int or several). Integers and bools are summed in 64 bits.")
-mean = driver("mean", _ARGS + ", *, dtype=None", "reduce", run=_run_mean, ref=_np(np.mean), cases=_CASES,
+mean = driver("mean", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_mean, "mean", "fc"), ref=_np(np.mean),
+              cases=_CASES,
               grad=[lambda g, x_shape, dim, keepdim: _spread(g / _count(x_shape, dim), x_shape, dim, keepdim)],
               doc="Arithmetic mean over ``dim``; of integers in the default float; NaN of nothing.")
-prod = driver("prod", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_prod), ref=_np(np.prod),
+prod = driver("prod", _ARGS + ", *, dtype=None", "reduce", run=_run_typed(_prod, "prod"), ref=_np(np.prod),
               cases=_CASES[:5] + _EMPTY, domain=(0.5, 1.5),
               grad=[lambda g, x, dim, keepdim: _prod_gradient(g, x, dim, keepdim)],
               doc="Product over ``dim``. Integers and bools are multiplied in 64 bits.")
-amax = driver("amax", _ARGS, "reduce", run=_amax, ref=_np(np.max), cases=_CASES,
+amax = driver("amax", _ARGS, "reduce", run=_amax, kinds="biuf", ref=_np(np.max), cases=_CASES,
               grad=[lambda g, x, out, dim, keepdim: _at_extreme(g, x, out, dim, keepdim)],
               doc="Largest value over ``dim``; NaN if there is one. Ties share the gradient.")
-amin = driver("amin", _ARGS, "reduce", run=_amin, ref=_np(np.min), cases=_CASES,
+amin = driver("amin", _ARGS, "reduce", run=_amin, kinds="biuf", ref=_np(np.min), cases=_CASES,
               grad=[lambda g, x, out, dim, keepdim: _at_extreme(g, x, out, dim, keepdim)],
               doc="Smallest value over ``dim``; NaN if there is one. Ties share the gradient.")
-any = driver("any", _ARGS, "reduce", run=_any, ref=_np(np.any), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
+any = driver("any", _ARGS, "reduce", run=_truthful(_any), ref=_np(np.any), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
              doc="Whether some element over ``dim`` is nonzero.", domain=(-0.6, 0.6))
-all = driver("all", _ARGS, "reduce", run=_all, ref=_np(np.all), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
+all = driver("all", _ARGS, "reduce", run=_truthful(_all), ref=_np(np.all), cases=_CASES + _EMPTY, grad=[ZERO_GRAD],
              doc="Whether every element over ``dim`` is nonzero.")
 _SINGLE = tuple(c for c in _CASES if not isinstance(c.attrs.get("dim"), tuple))
-argmax = driver("argmax", _ARGS, "reduce", run=ArgReduce("argmax", ">"), ref=_np(np.argmax), cases=_SINGLE,
+argmax = driver("argmax", _ARGS, "reduce", run=ArgReduce("argmax", ">"), kinds="biuf", ref=_np(np.argmax),
+                cases=_SINGLE,
                 grad=[ZERO_GRAD], doc="Position (int64) of the first largest element along ``dim``, or in the "
                                       "flattened array. A NaN counts as largest.")
-argmin = driver("argmin", _ARGS, "reduce", run=ArgReduce("argmin", "<"), ref=_np(np.argmin), cases=_SINGLE,
+argmin = driver("argmin", _ARGS, "reduce", run=ArgReduce("argmin", "<"), kinds="biuf", ref=_np(np.argmin),
+                cases=_SINGLE,
                 grad=[ZERO_GRAD], doc="Position (int64) of the first smallest element along ``dim``, or in the "
                                       "flattened array. A NaN counts as smallest.")
 
@@ -184,9 +209,11 @@ def _extreme(name: str, full: Any, position: Any, elementwise: Any, result: type
     return run
 
 
-max = composite("max", _ARGS, "reduce", run=_extreme("max", amax, argmax, maximum, MaxResult), cases=(Case(((3, 5),)),),
+max = composite("max", _ARGS, "reduce", run=_extreme("max", amax, argmax, maximum, MaxResult), kinds="biuf",
+                cases=(Case(((3, 5),)),),
                 ref=lambda x, dim=None, keepdim=False: np.max(x, axis=dim, keepdims=keepdim),
                 doc="Largest element of all; with ``dim``, a pair (values, indices); with an array, maximum(x, dim).")
-min = composite("min", _ARGS, "reduce", run=_extreme("min", amin, argmin, minimum, MinResult), cases=(Case(((3, 5),)),),
+min = composite("min", _ARGS, "reduce", run=_extreme("min", amin, argmin, minimum, MinResult), kinds="biuf",
+                cases=(Case(((3, 5),)),),
                 ref=lambda x, dim=None, keepdim=False: np.min(x, axis=dim, keepdims=keepdim),
                 doc="Smallest element of all; with ``dim``, a pair (values, indices); with an array, minimum(x, dim).")

@@ -67,7 +67,7 @@ def _logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return reshape(out, shapes.reduced(x.shape, axes, keepdim))
 
 
-logsumexp = composite("logsumexp", "x, dim=None, keepdim=False", "softmax", run=_logsumexp,
+logsumexp = composite("logsumexp", "x, dim=None, keepdim=False", "softmax", run=_logsumexp, kinds="biuf",
                       ref=lambda x, dim=None, keepdim=False: np.logaddexp.reduce(x, axis=dim, keepdims=keepdim),
                       cases=(Case(((3, 5),)), Case(((2, 3, 4),), {"dim": (0, 2), "keepdim": True}),
                              Case(((3, 5),), {"dim": 1})),

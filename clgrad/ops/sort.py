@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd.variable import Variable, unwrap
 from ..core import dtypes, shapes
-from ..core.dtypes import check_kind
+from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..families import index as index_family
 from ..families import sort as family
@@ -19,6 +19,7 @@ from ..families.ramp import ramp
 from ..families.scan import Recurrence, Scan
 from ..ndarray import Array, full
 from ..table import ZERO_GRAD, Case
+from .complex import parts, view_as_complex
 from .declare import composite, driver
 from .elementwise import ceil, exp, floor, isnan, log, where
 from .index import take, take_along, take_backward
@@ -29,11 +30,23 @@ from .shape import cat, flip, narrow, permute, reshape, stack
 
 _LOGADD = ("(a.v != a.v) ? a.v : (b.v != b.v) ? b.v : (a.v == b.v && a.v - b.v != 0) ? a.v : "
            "fmax(a.v, b.v) + log1p(exp(-fabs(a.v - b.v)))")
+
+
+def _ordered(op: str) -> Any:
+    def rule(d: DType) -> DType:
+        check_kind(op, "biuf", d)
+        return d
+
+    return rule
+
+
 _cumsum = Scan(Recurrence("cumsum", "0", dtypes.summing, "a.v + b.v", exact=True))
-_cumprod = Scan(Recurrence("cumprod", "1", dtypes.summing, "a.v * b.v"))
+_cumprod = Scan(Recurrence("cumprod", "1", dtypes.summing,
+                           {"c": "(T)(a.v.x * b.v.x - a.v.y * b.v.y, a.v.x * b.v.y + a.v.y * b.v.x)",
+                           "biuf": "a.v * b.v"}))
 _logcumsumexp = Scan(Recurrence("logcumsumexp", "-INFINITY", dtypes.floating, _LOGADD))
-_cummax = Scan(Recurrence("cummax", "lowest", lambda d: d, better=">="))
-_cummin = Scan(Recurrence("cummin", "highest", lambda d: d, better="<="))
+_cummax = Scan(Recurrence("cummax", "lowest", _ordered("cummax"), better=">="))
+_cummin = Scan(Recurrence("cummin", "highest", _ordered("cummin"), better="<="))
 
 _SCANS = (Case(((5, 7),), {"dim": 1}), Case(((40, 3),), {"dim": 0}), Case(((2, 3, 19),), {"dim": -2}),
           Case(((0, 4),), {"dim": 0}), Case(((),), {"dim": 0}))
@@ -41,7 +54,17 @@ _LONG = Case(((9001,),), {"dim": 0})
 
 
 def _typed(scan: Scan) -> Any:
-    return lambda x, dim, dtype: scan(x, dim, None if dtype is None else dtypes.dtype(dtype))
+    def run(x: Array, dim: int, dtype: Any) -> Array:
+        wanted = None if dtype is None else dtypes.dtype(dtype)
+        if "c" in x.dtype.kind + (wanted or x.dtype).kind:
+            x, wanted = x if wanted is None else x.astype(wanted), None
+        if x.dtype.kind == "c" and scan is _cumsum:  # sums of the parts, which lie side by side
+            axis = shapes.axis_index("cumsum", dim, max(x.ndim, 1))
+            flat = x.reshape((-1,)) if not x.ndim else x
+            return view_as_complex.op.run(scan(parts(flat), axis)).reshape(x.shape)
+        return scan(x, dim, wanted)
+
+    return run
 
 
 def _ref(f: Any) -> Any:
@@ -141,11 +164,11 @@ def _like(x: Any, result: Any) -> Any:
     return Variable(result) if isinstance(x, Variable) and not isinstance(result, Variable) else result
 
 
-cummax = composite("cummax", "x, dim", "sort", run=_extremes(_cummax, CummaxResult), several=True,
+cummax = composite("cummax", "x, dim", "sort", kinds="biuf", run=_extremes(_cummax, CummaxResult), several=True,
                    ref=_extremes_ref(lambda a, b: a >= b), cases=_SCANS,
                    doc="Largest element up to each along ``dim``: (values, indices), the last of equals; NaN is "
                        "largest.")
-cummin = composite("cummin", "x, dim", "sort", run=_extremes(_cummin, CumminResult), several=True,
+cummin = composite("cummin", "x, dim", "sort", kinds="biuf", run=_extremes(_cummin, CumminResult), several=True,
                    ref=_extremes_ref(lambda a, b: a <= b), cases=_SCANS,
                    doc="Smallest element up to each along ``dim``: (values, indices), the last of equals; NaN is "
                        "smallest.")
@@ -187,7 +210,8 @@ def _sort_ref(x: Any, dim: int = -1, descending: bool = False, stable: bool = Fa
     return (np.take_along_axis(x, at, dim) if x.ndim else x.copy()), at
 
 
-argsort = driver("argsort", "x, dim=-1, descending=False, stable=False", "sort", run=_argsort, grad=[ZERO_GRAD],
+argsort = driver("argsort", "x, dim=-1, descending=False, stable=False", "sort", kinds="biuf", run=_argsort,
+                 grad=[ZERO_GRAD],
                  ref=_argsort_ref, cases=_SORTS,
                  doc="Positions (int64) that sort along ``dim``. Always stable; NaN is larger than any number.")
 _invert = driver("invert_permutation", "at, dim", "sort", tensors=("at",), grad=[ZERO_GRAD], kinds="", public=False,
@@ -210,10 +234,11 @@ def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False)
     return SortResult(_permuted(x, at, dim), at)
 
 
-sort = composite("sort", "x, dim=-1, descending=False, stable=False", "sort", run=_sort, several=True, ref=_sort_ref,
+sort = composite("sort", "x, dim=-1, descending=False, stable=False", "sort", kinds="biuf", run=_sort, several=True,
+                 ref=_sort_ref,
                  cases=_SORTS, doc="Sorted along ``dim``: (values, indices). Always stable; NaN is larger than any "
                                    "number, so last, or first when descending.")
-msort = composite("msort", "x", "sort", run=lambda x: sort(x, 0).values, ref=lambda x: np.sort(x, 0),
+msort = composite("msort", "x", "sort", kinds="biuf", run=lambda x: sort(x, 0).values, ref=lambda x: np.sort(x, 0),
                   cases=(Case(((7, 3),)),), doc="The values sorted along the first axis.")
 
 # Order statistics ---------------------------------------------------------------------------------------------------
@@ -243,7 +268,8 @@ def _topk_ref(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool 
     return tuple(np.take(r, range(k), dim) for r in _sort_ref(x, dim, largest))
 
 
-topk = composite("topk", "x, k, dim=-1, largest=True, sorted=True", "sort", run=_topk, several=True, ref=_topk_ref,
+topk = composite("topk", "x, k, dim=-1, largest=True, sorted=True", "sort", kinds="biuf", run=_topk, several=True,
+                 ref=_topk_ref,
                  cases=(Case(((5, 7),), {"k": 3}), Case(((9, 2),), {"k": 2, "dim": 0, "largest": False}),
                         Case(((4,),), {"k": 0})),
                  doc="The ``k`` largest elements along ``dim`` (or smallest): (values, indices), in order always; the "
@@ -277,7 +303,8 @@ def _kthvalue_ref(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> tuple
     return tuple(np.take(r, [k - 1] if keepdim else k - 1, dim) for r in _sort_ref(x, dim))
 
 
-kthvalue = composite("kthvalue", "x, k, dim=-1, keepdim=False", "sort", run=_kthvalue, several=True, ref=_kthvalue_ref,
+kthvalue = composite("kthvalue", "x, k, dim=-1, keepdim=False", "sort", kinds="biuf", run=_kthvalue, several=True,
+                     ref=_kthvalue_ref,
                      cases=(Case(((5, 7),), {"k": 3}), Case(((9, 2),), {"k": 9, "dim": 0, "keepdim": True})),
                      doc="The ``k``-th smallest element along ``dim``: (values, indices), the first of equals.")
 
@@ -300,7 +327,7 @@ def _median_ref(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     return line[-1] if line[-1] != line[-1] else line[(x.size - 1) // 2]
 
 
-median = composite("median", "x, dim=None, keepdim=False", "sort", run=_median, ref=_median_ref,
+median = composite("median", "x, dim=None, keepdim=False", "sort", kinds="biuf", run=_median, ref=_median_ref,
                    cases=(Case(((3, 5),)), Case(((6,),)), Case(((),))),
                    doc="Lower median of all elements; with ``dim``, a pair (values, indices). NaN if there is one.")
 
@@ -354,14 +381,15 @@ def _searchsorted(sorted_sequence: Array, values: Any, out_int32: bool, right: b
 
 
 _STEPS = np.array([0, 1, 1, 2], np.uint8)
-searchsorted = driver("searchsorted", "sorted_sequence, values, *, out_int32=False, right=False", "sort",
+searchsorted = driver("searchsorted", "sorted_sequence, values, *, out_int32=False, right=False", "sort", kinds="biuf",
                       tensors=("sorted_sequence", "values"), run=_searchsorted, grad=[ZERO_GRAD, ZERO_GRAD],
                       method=False, cases=(Case((_STEPS, (3, 5))), Case((_STEPS, (40,)), {"right": True})),
                       ref=lambda line, x, out_int32=False, right=False: np.searchsorted(
                           line, x, "right" if right else "left"),
                       doc="How many elements of a sorted line (the last axis) stand before each value; with ``right``, "
                           "before or equal. Either one line, or one for each line of the values. NaN stands last.")
-bucketize = driver("bucketize", "x, boundaries, *, out_int32=False, right=False", "sort", grad=[ZERO_GRAD, ZERO_GRAD],
+bucketize = driver("bucketize", "x, boundaries, *, out_int32=False, right=False", "sort", kinds="biuf",
+                   grad=[ZERO_GRAD, ZERO_GRAD],
                    tensors=("x", "boundaries"), cases=(Case(((3, 5), _STEPS)), Case(((3, 5), _STEPS), {"right": True})),
                    run=lambda x, line, out_int32, right: _searchsorted(line, x, out_int32, right, "bucketize"),
                    ref=lambda x, line, out_int32=False, right=False: np.searchsorted(
@@ -422,7 +450,8 @@ def _unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_co
     return tuple(result) if len(result) > 1 else result[0]
 
 
-unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False", "sort", run=_unique,
+unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False", "sort", kinds="biuf",
+                   run=_unique,
                    ref=lambda x, **_: np.unique(x, equal_nan=False), cases=(Case(((3, 5),)), Case(((0,),))),
                    doc="Distinct elements of all, in order always; with ``return_inverse`` also where each element "
                        "went, with ``return_counts`` how often each came. NaNs are distinct. The gradient goes "
@@ -455,7 +484,7 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     return _like(x, _between(family.search("bincount", line.astype(dtypes.int64), edges, False)))
 
 
-bincount = composite("bincount", "x, weights=None, minlength=0", "sort", run=_bincount,
+bincount = composite("bincount", "x, weights=None, minlength=0", "sort", kinds="biuf", run=_bincount,
                      ref=lambda x, weights=None, minlength=0: np.bincount(x, weights, minlength),
                      cases=(Case((np.array([3, 0, 3, 1]),)), Case((np.arange(5000) % 7,), {"minlength": 9})),
                      doc="How often each non-negative integer comes (int64), or the sum of its ``weights``, added in "

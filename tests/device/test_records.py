@@ -7,7 +7,7 @@ import pytest
 
 from clgrad import Variable, ops
 from clgrad.core import dtypes
-from clgrad.ndarray import from_host
+from clgrad.ndarray import Array, from_host
 from clgrad.table import OPS
 from clgrad.testing import LAYOUTS, assert_close, call, expected_of, gradcheck, laid_out, on_device, samples
 
@@ -20,10 +20,11 @@ def _scale(name: str) -> float:
     return 8.0 if OPS[name].family in ("matmul", "reduce", "softmax") or "pow" in name else 1.0
 
 
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 @pytest.mark.parametrize(("name", "dtype"), PAIRS)
 def test_values(name: str, dtype: str, device) -> None:
     op, function = OPS[name], ops.ALL[name]
-    if dtype == "float64" and not device.facts.fp64:
+    if DTYPES[dtype].real is dtypes.float64 and not device.facts.fp64:
         pytest.skip("the device has no float64")
     for number, sample in enumerate(samples(op, DTYPES[dtype])):
         # Each layout of each case is a kernel to build: all of them in float32, the first case's in every dtype.
@@ -42,6 +43,30 @@ def test_values(name: str, dtype: str, device) -> None:
             assert_close(out, expected, dtype=result, scale=_scale(name), message=label)
             for host, array in zip(hosts, arrays):
                 assert_close(array, host, message=f"{label}: an input was written")
+
+
+ANALYTIC = [name for name, op in OPS.items() if op.differentiable and "c" in op.kinds and op.cases]
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_complex_gradients(name: str, device) -> None:
+    """Derivatives along the real and imaginary parts of every complex argument."""
+    op, function = OPS[name], ops.ALL[name]
+    if not device.facts.fp64:
+        pytest.skip("finite differences need float64")
+    sample = next(iter(samples(op, dtypes.complex128)))
+    if op.several or sample.attrs.get("dtype") or not isinstance(call(function, map(from_host, sample.inputs),
+                                                                      sample.attrs), Array):
+        return
+
+    def run(*pairs):
+        out = call(function, [ops.ALL["view_as_complex"](p) if p.ndim and p.requires_grad else p for p in pairs],
+                   sample.attrs)
+        return ops.ALL["view_as_real"](out) if out.dtype.kind == "c" else out
+
+    pairs = [Variable(from_host(np.stack([x.real, x.imag], -1)), requires_grad=True) if x.dtype.kind == "c" else
+             Variable(from_host(x)) for x in sample.inputs]
+    gradcheck(run, pairs)
 
 
 DIFFERENTIABLE = [name for name, op in OPS.items() if op.differentiable and "f" in op.kinds and op.cases]

@@ -85,7 +85,7 @@ def test_each_record_has_its_function(op: Op) -> None:
     assert function.__doc__ == op.doc
     assert list(inspect.signature(function).parameters) == [*op.tensors, *op.attrs]
     assert op.doc.endswith("."), "a doc is a sentence"
-    assert set(op.kinds) <= set("biuf")
+    assert set(op.kinds) <= set("biufc")
     for case in op.cases:
         assert op.sequence or len(case.shapes) <= len(op.tensors)
         assert case.attrs.keys() <= {*op.attrs, *op.tensors}  # a tensor may be given as a number
