@@ -89,6 +89,14 @@ class Array:
         """The array on another device, by way of the host."""
         return self.to(find_device(device))
 
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a float."""
+        return self.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        """Whether the dtype is complex."""
+        return self.dtype.kind == "c"
+
     def is_contiguous(self) -> bool:
         """Whether elements lie row-major without gaps."""
         return shapes.is_contiguous(self.shape, self.strides)

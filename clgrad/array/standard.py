@@ -1,4 +1,4 @@
-"""Functions whose names, arguments or results the Python array API standard (2024.12) fixes otherwise than PyTorch.
+"""Functions whose names, arguments or results the Python array API standard (2025.12) fixes otherwise than PyTorch.
 
 Each is the record's own function under the standard's signature: ``axis`` for ``dim``, ``keepdims`` for ``keepdim``,
 plain results where PyTorch returns pairs. Source: data-apis.org/array-api/latest/API_specification.
@@ -23,7 +23,7 @@ from ..ndarray import Array
 from ..ops import FUNCTIONS as _F
 from ..runtime.device import Device
 
-__array_api_version__ = "2024.12"
+__array_api_version__ = "2025.12"
 
 e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 
@@ -79,6 +79,9 @@ def can_cast(from_: Any, to: Any, /) -> bool:
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
     """The values in another dtype; a copy also where it has it already, unless ``copy=False``."""
+    d = _dtypes.dtype(dtype)
+    if x.dtype.kind == "c" and d.kind != "c":
+        raise DTypeError(bad("astype", f"{x.dtype} to {d}", "a complex dtype", "Take real(x), imag(x) or abs(x) first."))
     x = x if device is None else x.to(device)
     result = _F["astype"](x, dtype)
     return _F["clone"](result) if copy and result is x else result
@@ -309,7 +312,7 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     return tuple(moved[i] for i in range(moved.shape[0]))
 
 
-def expand_dims(x: Array, /, *, axis: Any = 0) -> Array:
+def expand_dims(x: Array, /, axis: Any) -> Array:
     """New axes of size 1 at these positions of the result."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     rank = x.ndim + len(axes)
@@ -460,6 +463,11 @@ def copysign(x1: Array, x2: Array, /) -> Array:
     return _F["where"](signbit(_F["astype"](sign, d)), -magnitude, magnitude)
 
 
+def sign(x: Array, /) -> Array:
+    """-1, 0 or 1; of a complex number z / abs(z), and 0 at 0."""
+    return _F["sgn" if x.dtype.kind == "c" else "sign"](x)
+
+
 def pow(x1: Any, x2: Any, /) -> Array:
     """x1 to the power x2."""
     return _F["pow"](x1, x2)
@@ -474,12 +482,12 @@ def matmul(x1: Array, x2: Array, /) -> Array:
 
 
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """Sum of products along an axis."""
+    """Sum of products along an axis; complex x1 are conjugated."""
     if x1.shape[axis] != x2.shape[axis]:
         raise ShapeError(bad("vecdot", f"{x1.shape} and {x2.shape}", f"equal sizes on axis {axis}", "Reshape one."))
     d = result_type(x1, x2)
     x1, x2 = broadcast_arrays(moveaxis(x1, axis, -1), moveaxis(x2, axis, -1))
-    rows = _F["matmul"](_F["unsqueeze"](_F["astype"](x1, d), -2), _F["unsqueeze"](_F["astype"](x2, d), -1))
+    rows = _F["matmul"](_F["unsqueeze"](_F["conj"](_F["astype"](x1, d)), -2), _F["unsqueeze"](_F["astype"](x2, d), -1))
     return _F["reshape"](rows, x1.shape[:-1])
 
 
@@ -504,11 +512,11 @@ class __array_namespace_info__:
 
         return default_device()
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """Devices that arrays can be made on."""
         from ..runtime.device import devices
 
-        return [d for d in devices() if d.verdict().ok]
+        return tuple(d for d in devices() if d.verdict().ok)
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """Dtypes that factories choose."""

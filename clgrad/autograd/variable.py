@@ -170,6 +170,10 @@ class Variable:
         """Whether the dtype is a float."""
         return self._data.dtype.kind == "f"
 
+    def is_complex(self) -> bool:
+        """Whether the dtype is complex."""
+        return self._data.dtype.kind == "c"
+
     @property
     def _version(self) -> int:
         return self._data.storage.version
@@ -183,7 +187,7 @@ class Variable:
                                  "Use .detach().numpy()."))
         return self._data.numpy()
 
-    def item(self) -> bool | int | float:
+    def item(self) -> bool | int | float | complex:
         """The only element as a Python scalar."""
         return self._data.item()
 
@@ -202,6 +206,9 @@ class Variable:
 
     def __float__(self) -> float:
         return float(self._data)
+
+    def __complex__(self) -> complex:
+        return complex(self._data)
 
     def __index__(self) -> int:
         return self._data.__index__()

@@ -14,7 +14,7 @@ static inline T c_mul(T a, T b) { return (T)(a.x * b.x - a.y * b.y, a.x * b.y + 
 static inline T c_times_i(T a) { return (T)(-a.y, a.x); }
 static inline T c_over_i(T a) { return (T)(a.y, -a.x); }
 
-static inline T c_div(T a, T b)
+static inline T c_quotient(T a, T b)
 {
     if (fabs(b.x) >= fabs(b.y)) {
         if (b.x == 0 && b.y == 0) return (T)(a.x / fabs(b.x), a.y / fabs(b.x));
@@ -23,6 +23,18 @@ static inline T c_div(T a, T b)
     }
     const R ratio = b.x / b.y, whole = 1 / (b.y + b.x * ratio);
     return (T)((a.x * ratio + a.y) * whole, (a.y * ratio - a.x) * whole);
+}
+
+// Powers of two keep sums and reciprocals in range.
+static inline T c_div(T a, T b)
+{
+    const R most = fmax(fabs(a.x), fabs(a.y)), below = fmax(fabs(b.x), fabs(b.y));
+    R scale = 1;
+    if (most > ${large}) { a *= ${r("0.25")}; scale = 4; }
+    if (below > ${large}) { b *= ${r("0.25")}; scale *= ${r("0.25")}; }
+    else if (below < ${tiny}) { b *= ${up}; scale *= ${up}; }
+    const T q = c_quotient(a, b);
+    return scale == 1 ? q : q * scale;
 }
 
 static inline T c_sqrt(T z)
@@ -57,7 +69,7 @@ static inline T c_log(T z)
 {
     const R most = fmax(fabs(z.x), fabs(z.y)), least = fmin(fabs(z.x), fabs(z.y));
     R size = log(hypot(z.x, z.y));
-    if (most > ${r("0.7")} && most < ${r("1.4")})  // where the logarithm is near zero and hypot has lost its digits
+    if (most > ${r("0.7")} && most < ${r("1.4")} && !isnan(z.x + z.y))  // where the logarithm is near zero and hypot has lost its digits
         size = ${r("0.5")} * log1p((most - 1) * (most + 1) + least * least);
     return (T)(size, atan2(z.y, z.x));
 }
@@ -102,20 +114,40 @@ static inline T c_sin(T z) { return c_over_i(c_sinh(c_times_i(z))); }
 static inline T c_cos(T z) { return c_cosh(c_times_i(z)); }
 static inline T c_tan(T z) { return c_over_i(c_tanh(c_times_i(z))); }
 
-static inline T c_asin(T z)
+#define PI ((R)${r("3.14159265358979323846")})
+#define FINITE(z) (isfinite(z.x) && isfinite(z.y))
+
+static inline T c_asin_of_finite(T z)
 {
     const T a = c_sqrt((T)(1 - z.x, -z.y)), b = c_sqrt((T)(1 + z.x, z.y));
     return (T)(atan2(z.x, a.x * b.x - a.y * b.y), asinh(a.x * b.y - a.y * b.x));
 }
 
+static inline T c_asinh(T z)
+{
+    if (FINITE(z)) return c_over_i(c_asin_of_finite(c_times_i(z)));
+    if (isinf(z.x)) return (T)(z.x, isnan(z.y) ? NAN : copysign(isinf(z.y) ? PI / 4 : 0, z.y));
+    if (isinf(z.y)) return (T)(copysign((R)INFINITY, z.x), isnan(z.x) ? NAN : copysign(PI / 2, z.y));
+    return (T)(NAN, z.y == 0 ? z.y : NAN);
+}
+
+static inline T c_asin(T z) { return FINITE(z) ? c_asin_of_finite(z) : c_over_i(c_asinh(c_times_i(z))); }
+
 static inline T c_acos(T z)
 {
+    if (isinf(z.y)) return (T)(isnan(z.x) ? NAN : isinf(z.x) ? (z.x < 0 ? 3 * PI / 4 : PI / 4) : PI / 2, -z.y);
+    if (isinf(z.x)) return (T)(isnan(z.y) ? NAN : z.x < 0 ? PI : 0, copysign((R)INFINITY, -z.y));
+    if (isnan(z.x) || isnan(z.y)) return (T)(z.x == 0 ? PI / 2 : NAN, NAN);
     const T a = c_sqrt((T)(1 - z.x, -z.y)), b = c_sqrt((T)(1 + z.x, z.y));
     return (T)(2 * atan2(a.x, b.x), asinh(b.x * a.y - b.y * a.x));
 }
 
 static inline T c_acosh(T z)
 {
+    if (!FINITE(z)) {
+        const T w = c_acos(z);
+        return (T)(fabs(w.y), copysign(w.x, z.y));
+    }
     const T a = c_sqrt((T)(z.x - 1, z.y)), b = c_sqrt((T)(z.x + 1, z.y));
     return (T)(asinh(a.x * b.x + a.y * b.y), 2 * atan2(a.y, b.x));
 }
@@ -123,6 +155,7 @@ static inline T c_acosh(T z)
 static inline T c_atanh(T z)
 {
     const R x = fabs(z.x);
+    if (x == 0 && isnan(z.y)) return z;
     if (fmax(x, fabs(z.y)) > ${far}) {
         const R re = isinf(z.x) || isinf(z.y) ? 0 : fabs(c_div((T)(1, 0), z).x);
         return (T)(copysign(isnan(z.x) && !isinf(z.y) ? NAN : re, z.x),
@@ -132,18 +165,19 @@ static inline T c_atanh(T z)
     return (T)(copysign(re, z.x), atan2(2 * z.y, (1 - x) * (1 + x) - z.y * z.y) * ${r("0.5")});
 }
 
-static inline T c_asinh(T z) { return c_over_i(c_asin(c_times_i(z))); }
 static inline T c_atan(T z) { return c_over_i(c_atanh(c_times_i(z))); }
 
 static inline T c_expm1(T z)
 {
+    if (z.y == 0) return (T)(expm1(z.x) + 0, z.y);
+    if (isinf(z.x) && !isfinite(z.y)) return z.x < 0 ? (T)(-1, 0) : (T)(INFINITY, NAN);
     const R s = sin(z.y * ${r("0.5")});
-    return (T)(expm1(z.x) * cos(z.y) - 2 * s * s, z.y == 0 ? z.y : exp(z.x) * sin(z.y));
+    return (T)(expm1(z.x) * cos(z.y) - 2 * s * s, exp(z.x) * sin(z.y));
 }
 
 static inline T c_log1p(T z)
 {
-    if (fabs(z.x) + fabs(z.y) > ${r("0.5")}) return c_log((T)(1 + z.x, z.y));
+    if (!(fabs(z.x) + fabs(z.y) <= ${r("0.5")})) return c_log((T)(1 + z.x, z.y));
     return (T)(${r("0.5")} * log1p(z.x * (2 + z.x) + z.y * z.y), atan2(z.y, 1 + z.x));
 }
 

@@ -101,14 +101,16 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
         const index_t r1 = min((p + 1) * piece, R);
         const index_t base = a_offset + kept_position(o${kept_args});
         T total = IDENTITY;
-    % if layout == "group":
-        for (index_t r = p * piece + lane; r < r1; r += ${group}) {
-    % else:
-        for (index_t r = p * piece; r < r1; ++r) {
-    % endif
-            const index_t q = r / ${inner};
-            const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step};
-            total = combine1(total, map1(${load("i", 1)}));
+<% stride = group if layout == "group" else 1 %>\
+        for (index_t r = p * piece${" + lane" if layout == "group" else ""}; r < r1;) {
+            T part = IDENTITY;
+            const index_t stop = min(r + ${BLOCK * stride}, r1);
+            for (; r < stop; r += ${stride}) {
+                const index_t q = r / ${inner};
+                const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step};
+                part = combine1(part, map1(${load("i", 1)}));
+            }
+            total = combine1(total, part);
         }
     % if layout == "group":
         lanes[lane] = total;

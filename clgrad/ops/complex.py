@@ -115,9 +115,16 @@ def attach_parts(*kinds: type) -> None:
             raise ShapeError(bad("H", f"shape {self.shape}", "a matrix", "Use .mH for batches of matrices."))
         return adjoint(self) if self.ndim else conj(self)
 
+    def writer(part: Any) -> Any:
+        def write(self: Any, value: Any) -> None:
+            view = part(self)
+            if view is not value:  # what x.real += 1 has written already
+                view[...] = value
+
+        return write
+
     for kind in kinds:
-        kind.real = property(real, doc=real.op.doc)
-        kind.imag = property(imag, doc=imag.op.doc)
+        kind.real = property(real, writer(real), doc=real.op.doc)
+        kind.imag = property(imag, writer(imag), doc=imag.op.doc)
         kind.mH = property(adjoint, doc=adjoint.op.doc)
         kind.H = property(hermitian, doc="A matrix transposed and conjugated.")
-        kind.is_complex = lambda self: self.dtype.kind == "c"

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes
+from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
 from ..families.elementwise import Elementwise, Expression
-from ..ndarray import Array, empty
-from ..table import ZERO_GRAD, Case
-from .declare import FLOAT, TRUTH, composite, driver, elementwise
+from ..ndarray import Array, empty, full
+from ..table import ZERO_GRAD, Case, NoGrad
+from .declare import FLOAT, TRUTH, composite, driver, elementwise, rule_of
 
 _ANY, _NUMBERS = "biufc", "iufc"  # dtype kinds: all, and all but bool
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -376,6 +376,30 @@ atan2 = elementwise("atan2", "x, y", c="atan2(x, y)", dtype=FLOAT, domain=(0.3, 
 hypot = elementwise("hypot", "x, y", c="hypot(x, y)", dtype=FLOAT, domain=(0.3, 3), ref=np.hypot,
                     grad=[lambda g, x, out: g * x / out, lambda g, y, out: g * y / out],
                     doc="sqrt(x*x + y*y) without overflow.")
+_following = Elementwise(Expression("nextafter", ("x", "y"), "(x == y) ? y : nextafter(x, y)", rule_of(FLOAT, "f")))
+
+
+def _nextafter(x: Any, y: Any) -> Array:
+    d = dtypes.result_type(*(a.dtype if isinstance(a, Array) else a for a in (x, y)))
+    if d.c == d.compute or d.kind != "f":
+        return _following(x, y)
+    # Neighbours in a storage type are neighbours as integers: sign and magnitude.
+    x, y = (astype(a, d) if isinstance(a, Array) else full((), a, d, other.device) for a, other in ((x, y), (y, x)))
+    shape = shapes.broadcast("nextafter", x.shape, y.shape)
+    x, y = (_COPIES(Array(a.storage, shape, shapes.expand_strides(a.shape, a.strides, shape), a.offset, d),
+                    out=empty(shape, d, a.device)) for a in (x, y))
+    bits, goal = (Array(a.storage, a.shape, a.strides, a.offset, dtypes.int16) for a in (x, y))
+    step = where(eq(gt(y, x), gt(x, 0)), bits + 1, bits - 1)
+    step = where(eq(x, 0), where(gt(y, 0), 1, goal * 0 - 32767), step)
+    out = where(eq(x, y), goal, step)
+    out = Array(out.storage, shape, out.strides, out.offset, d)
+    return where(logical_or(isnan(x), isnan(y)), math.nan, out)
+
+
+nextafter = driver("nextafter", "x, y", "elementwise", tensors=("x", "y"), kinds="f", ref=np.nextafter, run=_nextafter,
+                   grad=[NoGrad("it steps from one float to the next")] * 2,
+                   cases=(Case(((3, 5), (3, 5))), Case(((4,), (1,)))),
+                   doc="The neighbour of x in the direction of y, in their dtype; y where they are equal.")
 logaddexp = elementwise("logaddexp", "x, y", dtype=FLOAT, ref=np.logaddexp,
                         c="(x == y) ? x + K(0.6931471805599453) : fmax(x, y) + log1p(exp(-fabs(x - y)))",
                         grad=[lambda g, x, y: g * sigmoid(x - y), lambda g, x, y: g * sigmoid(y - x)],
