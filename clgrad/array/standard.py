@@ -81,7 +81,7 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) ->
     """The values in another dtype; a copy also where it has it already, unless ``copy=False``."""
     d = _dtypes.dtype(dtype)
     if x.dtype.kind == "c" and d.kind != "c":
-        raise DTypeError(bad("astype", f"{x.dtype} to {d}", "a complex dtype", "Take real(x), imag(x) or abs(x) first."))
+        raise DTypeError(bad("astype", f"{x.dtype} to {d}", "a complex dtype", "Take real(x), imag(x) or abs(x)."))
     x = x if device is None else x.to(device)
     result = _F["astype"](x, dtype)
     return _F["clone"](result) if copy and result is x else result

@@ -93,7 +93,8 @@ def attach_conversions() -> None:
     """Give Array and Variable the methods above."""
     methods = {"to": to, "type": type_, "copy_": copy_, "fill_": fill_, "zero_": zero_}
     methods |= {name: _named(d) for name, d in dtypes.ALIASES.items() if name != "bool_"}
-    methods |= {"bool": _named(dtypes.bool_), "byte": _named(dtypes.uint8), "char": _named(dtypes.int8)}
+    methods |= {"bfloat16": _named(dtypes.bfloat16), "bool": _named(dtypes.bool_)}
+    methods |= {"byte": _named(dtypes.uint8), "char": _named(dtypes.int8)}
     for kind in (Array, Variable):
         for name, function in methods.items():
             setattr(kind, name, function)

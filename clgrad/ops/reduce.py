@@ -16,7 +16,7 @@ from ..ndarray import Array
 from ..table import ZERO_GRAD, Case
 from .complex import parts, view_as_complex
 from .declare import composite, driver
-from .elementwise import astype, maximum, minimum, ne, sqrt, square, where
+from .elementwise import astype, isnan, logical_not, maximum, minimum, ne, sqrt, square, where
 from .index import take_along
 from .shape import expand, reshape, squeeze
 
@@ -169,20 +169,21 @@ def _prod_gradient(g: Any, x: Any, dim: Any, keepdim: bool) -> Any:
 
 
 def _var(x: Any, dim: Any = None, keepdim: bool = False, *, correction: int = 1) -> Any:
-    check_kind("var", "f", x.dtype)
+    check_kind("var", "fc", x.dtype)
     count = _count(x.shape, dim)
     deviation = x - mean(x, dim, True)
     divisor = builtins.max(count - correction, 0)
-    total = sum(square(deviation), dim, keepdim)
+    parts_of = (deviation.real, deviation.imag) if x.dtype.kind == "c" else (deviation,)
+    total = builtins.sum(sum(square(d), dim, keepdim) for d in parts_of)
     return total / divisor if divisor else total * float("nan")
 
 
 _STAT_CASES = tuple(c for c in _CASES if c.shapes != ((),))
-var = composite("var", _ARGS + ", *, correction=1", "reduce", run=_var, kinds="f", cases=_STAT_CASES,
+var = composite("var", _ARGS + ", *, correction=1", "reduce", run=_var, kinds="fc", cases=_STAT_CASES,
                 ref=lambda x, dim=None, keepdim=False, correction=1: np.var(x, axis=dim, keepdims=keepdim,
                                                                             ddof=correction),
                 doc="Variance over ``dim``, about the mean computed first; divided by count - ``correction``.")
-std = composite("std", _ARGS + ", *, correction=1", "reduce", kinds="f", cases=_STAT_CASES,
+std = composite("std", _ARGS + ", *, correction=1", "reduce", kinds="fc", cases=_STAT_CASES,
                 run=lambda x, dim=None, keepdim=False, *, correction=1: sqrt(_var(x, dim, keepdim,
                                                                                  correction=correction)),
                 ref=lambda x, dim=None, keepdim=False, correction=1: np.std(x, axis=dim, keepdims=keepdim,
@@ -217,3 +218,45 @@ min = composite("min", _ARGS, "reduce", run=_extreme("min", amin, argmin, minimu
                 cases=(Case(((3, 5),)),),
                 ref=lambda x, dim=None, keepdim=False: np.min(x, axis=dim, keepdims=keepdim),
                 doc="Smallest element of all; with ``dim``, a pair (values, indices); with an array, minimum(x, dim).")
+
+
+def _nansum(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    return sum(where(isnan(x), 0.0, x) if x.dtype.kind in "fc" else x, dim, keepdim, dtype=dtype)
+
+
+def _nanmean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    check_kind("nanmean", "fc", x.dtype)
+    total = _nansum(x, dim, keepdim, dtype=dtype)
+    return total / astype(sum(logical_not(isnan(x)), dim, keepdim), total.dtype.real)
+
+
+def _moments(spread: Any, result: type) -> Any:
+    return lambda x, dim=None, keepdim=False, *, correction=1: result(spread(x, dim, keepdim, correction=correction),
+                                                                      mean(x, dim, keepdim))
+
+
+def _aminmax(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+    return AminmaxResult(amin(x, dim, keepdim), amax(x, dim, keepdim))
+
+
+VarMeanResult, StdMeanResult = namedtuple("var_mean", ["var", "mean"]), namedtuple("std_mean", ["std", "mean"])
+AminmaxResult = namedtuple("aminmax", ["min", "max"])
+nansum = composite("nansum", _ARGS + ", *, dtype=None", "reduce", run=_nansum, ref=_np(np.nansum), cases=_CASES[:3],
+                   doc="Sum over ``dim`` of what is not NaN.")
+nanmean = composite("nanmean", _ARGS + ", *, dtype=None", "reduce", run=_nanmean, ref=_np(np.nanmean), kinds="fc",
+                    cases=_CASES[:3], doc="Mean over ``dim`` of what is not NaN; NaN of nothing.")
+var_mean = composite("var_mean", _ARGS + ", *, correction=1", "reduce", run=_moments(var, VarMeanResult), kinds="fc",
+                     several=True, cases=_STAT_CASES[:3], method=False,
+                     ref=lambda x, dim=None, keepdim=False, correction=1: (
+                         np.var(x, axis=dim, keepdims=keepdim, ddof=correction), np.mean(x, dim, keepdims=keepdim)),
+                     doc="(var, mean) over ``dim``.")
+std_mean = composite("std_mean", _ARGS + ", *, correction=1", "reduce", run=_moments(std, StdMeanResult), kinds="fc",
+                     several=True, cases=_STAT_CASES[:3], method=False,
+                     ref=lambda x, dim=None, keepdim=False, correction=1: (
+                         np.std(x, axis=dim, keepdims=keepdim, ddof=correction), np.mean(x, dim, keepdims=keepdim)),
+                     doc="(std, mean) over ``dim``.")
+aminmax = composite("aminmax", "x, *, dim=None, keepdim=False", "reduce", run=_aminmax, kinds="biuf", several=True,
+                    cases=(Case(((3, 5),)), Case(((3, 5),), {"dim": 1})),
+                    ref=lambda x, dim=None, keepdim=False: (np.min(x, dim, keepdims=keepdim),
+                                                            np.max(x, dim, keepdims=keepdim)),
+                    doc="(min, max) over ``dim``; NaN if there is one.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections import namedtuple
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,27 @@ from ..families import index as index_family
 from ..families import sort as family
 from ..families.ramp import ramp
 from ..families.scan import Recurrence, Scan
-from ..ndarray import Array, full
+from ..ndarray import Array, from_host, full
 from ..table import ZERO_GRAD, Case
 from .complex import parts, view_as_complex
 from .declare import composite, driver
-from .elementwise import ceil, exp, floor, isnan, log, where
+from .elementwise import (
+    astype,
+    ceil,
+    clamp,
+    eq,
+    exp,
+    floor,
+    isnan,
+    log,
+    logical_not,
+    logical_or,
+    ne,
+    round,
+    where,
+)
 from .index import take, take_along, take_backward
-from .reduce import amax, amin, sum
+from .reduce import amax, amin, any, argmax, sum
 from .shape import cat, flip, narrow, permute, reshape, stack
 
 # Scans --------------------------------------------------------------------------------------------------------------
@@ -244,6 +259,7 @@ msort = composite("msort", "x", "sort", kinds="biuf", run=lambda x: sort(x, 0).v
 # Order statistics ---------------------------------------------------------------------------------------------------
 
 TopkResult = namedtuple("topk", ["values", "indices"])
+ModeResult = namedtuple("mode", ["values", "indices"])
 KthvalueResult = namedtuple("kthvalue", ["values", "indices"])
 MedianResult = namedtuple("median", ["values", "indices"])
 
@@ -332,43 +348,136 @@ median = composite("median", "x, dim=None, keepdim=False", "sort", kinds="biuf",
                    doc="Lower median of all elements; with ``dim``, a pair (values, indices). NaN if there is one.")
 
 
-def _quantile(x: Any, q: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    check_kind("quantile", "f", x.dtype)
+def _at_ranks(values: Any, rank: Array, method: str) -> Any:
+    """Entries of sorted lines (the last axis) at float ranks, which have as many lines."""
+    low, high = floor(rank), ceil(rank)
+    if method == "nearest":
+        low = high = round(rank)
+    elif method in ("lower", "higher"):
+        low = high = low if method == "lower" else high
+    first = take_along(values, low.astype(dtypes.int64), -1)
+    if low is high:
+        return first
+    share = astype(rank - low, values.dtype) if method == "linear" else 0.5
+    return first + (take_along(values, high.astype(dtypes.int64), -1) - first) * share
+
+
+def _host_quantile(values: Any, K: int, q: float, method: str) -> Any:
+    """The same for a rank known to the host: by views."""
+    rank = q * (K - 1)
+    low, high = int(rank), -int(-rank // 1)
+    if method in ("nearest", "lower", "higher"):
+        return narrow(values, -1, {"nearest": builtins.round(rank), "lower": low, "higher": high}[method], 1)
+    first = narrow(values, -1, low, 1)
+    share = rank - low if method == "linear" else 0.5
+    return first + (narrow(values, -1, high, 1) - first) * share if high > low else first
+
+
+def _quantile(x: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
+    return _quantiles("quantile", x, q, dim, keepdim, interpolation)
+
+
+def _nanquantile(x: Any, q: Any, dim: int | None = None, keepdim: bool = False, *,
+interpolation: str = "linear") -> Any:
+    return _quantiles("nanquantile", x, q, dim, keepdim, interpolation)
+
+
+def _quantiles(op: str, x: Any, q: Any, dim: int | None, keepdim: bool, method: str) -> Any:
+    check_kind(op, "f", x.dtype)
+    if method not in _METHODS:
+        raise ValueError(bad(op, f"interpolation={method!r}", f"one of {', '.join(_METHODS)}", "Pass one of these."))
     line = reshape(x, (-1,)) if dim is None else _at_least_1d(x)
-    axis, K = _length("quantile", line, -1 if dim is None else dim)
+    axis, K = _length(op, line, -1 if dim is None else dim)
     if K == 0:
-        raise ShapeError(bad("quantile", f"shape {x.shape} over dim={dim}", "at least one element",
-                             "Test .numel() first."))
+        raise ShapeError(bad(op, f"shape {x.shape} over dim={dim}", "at least one element", "Test .numel() first."))
     kept = shapes.reduced(x.shape, tuple(range(x.ndim)) if dim is None else (axis,) if x.ndim else (), keepdim)
+    given = isinstance(q, (Array, Variable))
+    wanted = () if given else tuple(q) if isinstance(q, Sequence) else (q,)
+    for v in wanted:
+        if not 0 <= v <= 1:
+            raise ValueError(bad(op, f"q={v}", "0 <= q <= 1", "A percentage is divided by 100."))
     values = sort(_moved(line, axis, -1)).values
     last = narrow(values, -1, K - 1, 1)
-    if isinstance(q, (Array, Variable)):
-        rank = reshape(unwrap(q), (-1,)).astype(x.dtype) * (K - 1)
-        low = floor(rank)
-        found = [take(values, at.astype(dtypes.int64), -1) for at in (low, ceil(rank))]
-        result = _moved(where(isnan(unwrap(last)), last, found[0] + (found[1] - found[0]) * (rank - low)), -1, 0)
-        return reshape(result, (*q.shape, *kept))
-    results = [reshape(_host_quantile(values, last, K, v), kept) for v in (q if isinstance(q, Sequence) else (q,))]
-    return stack(results) if isinstance(q, Sequence) else results[0]
+    if given or op == "nanquantile":
+        real = dtypes.float64 if x.device.facts.fp64 else dtypes.float32
+        share = reshape(unwrap(q).astype(real), (-1,)) if given else from_host(wanted, real, x.device)
+        count = sum(logical_not(isnan(unwrap(values))), -1, True) if op == "nanquantile" else full(
+            (*values.shape[:-1], 1), K, dtypes.int64, x.device)
+        found = _at_ranks(values, clamp(astype(count - 1, real), 0) * share, method)
+    else:
+        found = cat([_host_quantile(values, K, v, method) for v in wanted], -1)
+    if op == "quantile":
+        found = where(isnan(unwrap(last)), last, found)
+    several = q.shape if given else (len(wanted),) if isinstance(q, Sequence) else ()
+    return reshape(_moved(found, -1, 0), (*several, *kept))
 
 
-def _host_quantile(values: Any, last: Any, K: int, q: float) -> Any:
-    if not 0 <= q <= 1:
-        raise ValueError(bad("quantile", f"q={q}", "0 <= q <= 1", "A percentage is divided by 100."))
-    low = int(q * (K - 1))
-    share = q * (K - 1) - low
-    found = narrow(values, -1, low, 1)
-    if share:
-        found = found + (narrow(values, -1, low + 1, 1) - found) * share
-    return where(isnan(unwrap(last)), last, found)
-
-
-quantile = composite("quantile", "x, q, dim=None, keepdim=False", "sort", run=_quantile, kinds="f",
-                     ref=lambda x, q, dim=None, keepdim=False: np.quantile(x, q, dim, keepdims=keepdim),
-                     cases=(Case(((3, 5),), {"q": 0.3}), Case(((7, 3),), {"q": [0.0, 0.25, 1.0], "dim": 0}),
-                            Case(((2, 6),), {"q": np.array([0.5, 0.9]), "dim": 1, "keepdim": True})),
+_METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+_QUANTILE_CASES = (Case(((3, 5),), {"q": 0.3}), Case(((7, 3),), {"q": [0.0, 0.25, 1.0], "dim": 0}),
+                   Case(((2, 6),), {"q": np.array([0.5, 0.9]), "dim": 1, "keepdim": True}),
+                   *(Case(((2, 6),), {"q": 0.3, "dim": 1, "interpolation": m}) for m in _METHODS[1:]))
+quantile = composite("quantile", "x, q, dim=None, keepdim=False, *, interpolation='linear'", "sort", run=_quantile,
+                     kinds="f", ref=lambda x, q, dim=None, keepdim=False, interpolation="linear": np.quantile(
+                         x, q, dim, keepdims=keepdim, method=interpolation), cases=_QUANTILE_CASES,
                      doc="Quantile ``q`` (a number, several, or an array of them) over ``dim``, or of all elements: "
-                         "linear between neighbours. Several come along a new first axis. NaN if there is one.")
+                         "between neighbours as ``interpolation`` says (linear, lower, higher, midpoint, nearest). "
+                         "Several come along a new first axis. NaN if there is one.")
+nanquantile = composite("nanquantile", "x, q, dim=None, keepdim=False, *, interpolation='linear'", "sort", kinds="f",
+                        run=_nanquantile, ref=lambda x, q, dim=None, keepdim=False, interpolation="linear":
+                        np.nanquantile(x, q, dim, keepdims=keepdim, method=interpolation), cases=_QUANTILE_CASES,
+                        doc="Quantile of what is not NaN: see quantile. NaN where nothing is left.")
+
+
+def _nanmedian_rank(values: Any, axis: int, K: int) -> Any:
+    """The lower middle of what stands before the NaNs."""
+    if values.dtype.kind != "f":
+        return (K - 1) // 2
+    return clamp((sum(logical_not(isnan(unwrap(values))), axis, True) - 1) // 2, 0)
+
+
+def _nanmedian(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    if dim is None:
+        return _ranked("nanmedian", reshape(x, (-1,)), 0, False, _nanmedian_rank, MedianResult).values
+    return _ranked("nanmedian", x, dim, keepdim, _nanmedian_rank, MedianResult)
+
+
+nanmedian = composite("nanmedian", "x, dim=None, keepdim=False", "sort", kinds="biuf", run=_nanmedian, ref=_median_ref,
+                      cases=(Case(((3, 5),)), Case(((6,),))),
+                      doc="Lower median of what is not NaN; with ``dim``, a pair (values, indices).")
+
+
+def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    axis, K = _length("mode", x, dim)
+    if K == 0:
+        raise ShapeError(bad("mode", f"shape {x.shape} over dim={dim}", "at least one element", "Test .numel() first."))
+    line = _moved(_at_least_1d(x), axis, -1)
+    values, at = sort(line)
+    flat = unwrap(values)
+    place = ramp(K, 0, 1, dtypes.int64, x.device)
+    starts = cat([full((*flat.shape[:-1], 1), 1, dtypes.bool_, x.device), flat[..., 1:] != flat[..., :-1]], -1)
+    run = place - cummax(where(starts, place, 0), -1).values  # earlier elements of the same value
+    most = argmax(run, -1, True)
+    shape = shapes.reduced(x.shape, (axis,) if x.ndim else (), keepdim)
+    return ModeResult(*(reshape(take_along(found, most, -1), shape) for found in (values, at)))
+
+
+def _mode_ref(x: Any, dim: int = -1, keepdim: bool = False) -> tuple:
+    def of(line: Any) -> tuple:
+        values, counts = np.unique(line, return_counts=True)
+        value = values[counts.argmax()]
+        return value, np.flatnonzero(line == value)[-1]
+
+    lines = np.moveaxis(x, dim, -1)
+    found = [of(line) for line in lines.reshape(-1, lines.shape[-1])]
+    shape = np.take(x, [0] if keepdim else 0, dim).shape
+    return tuple(np.array(v).astype(d).reshape(shape) for v, d in zip(zip(*found), (x.dtype, np.int64)))
+
+
+mode = composite("mode", "x, dim=-1, keepdim=False", "sort", kinds="biuf", run=_mode, several=True, ref=_mode_ref,
+                 cases=(Case((np.array([[3, 1, 1, 3, 2], [4, 4, 0, 5, 4]]),)),
+                        Case((np.array([[2, 2], [1, 2], [1, 3]]),), {"dim": 0, "keepdim": True})),
+                 doc="The most frequent element along ``dim``, the smallest of equally frequent ones: (values, "
+                     "indices), the index of its last occurrence.")
 
 # Searching and compaction -------------------------------------------------------------------------------------------
 
@@ -435,27 +544,85 @@ def _all_like(x: Any, results: Any) -> Any:
 HistogramResult = namedtuple("histogram", ["hist", "bin_edges"])
 
 
-def _unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    flat = reshape(x, (-1,))
-    line = unwrap(flat)
-    order = family.argsort("unique", line.contiguous(), False)
-    line = take(line, order, 0)
-    ends = builtins.min(1, line.size)
-    at, counts = _places(cat([full((ends,), 1, dtypes.bool_, x.device), line[1:] != line[:-1]]))
-    result = [take(flat, take(order, at, 0), 0)]
+def _starts(lines: Array) -> Array:
+    """Of lines (2-d) in order: which differs from the one before."""
+    differ = any(lines[1:] != lines[:-1], 1)
+    return cat([full((builtins.min(1, lines.shape[0]),), 1, dtypes.bool_, lines.device), differ])
+
+
+def _lexicographic(lines: Array) -> Array:
+    """Positions that sort lines (2-d) by their first element, equal ones by the next, and so on; stable."""
+    order = ramp(lines.shape[0], 0, 1, dtypes.int64, lines.device)
+    for column in reversed(range(lines.shape[1])):
+        key = take(lines[:, column], order, 0).contiguous()
+        order = take(order, family.argsort("unique", key, False), 0)
+    return order
+
+
+def _runs(op: str, x: Any, in_order: Any, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
+    """Distinct slices of x: runs of equal ones once ``in_order(lines)`` has said in which order to look at them."""
+    moved = reshape(x, (-1,)) if dim is None else _moved(x, shapes.axis_index(op, dim, x.ndim), 0)
+    n = moved.shape[0]
+    plain = unwrap(moved)
+    lines = (parts(plain) if plain.dtype.kind == "c" else plain).reshape((n, prod(plain.shape[1:]) * (
+        2 if plain.dtype.kind == "c" else 1)))
+    order = in_order(lines)
+    starts = _starts(lines if order is None else take(lines, order, 0))
+    at, counts = _places(starts)
+    chosen = take(moved, at if order is None else take(order, at, 0), 0)
+    result = [chosen if dim is None else _moved(chosen, 0, shapes.axis_index(op, dim, x.ndim))]
     if return_inverse:
-        result.append(_like(x, reshape(take(counts - 1, family.invert(order), 0), x.shape)))
+        inverse = counts - 1 if order is None else take(counts - 1, family.invert(order), 0)
+        result.append(_like(x, reshape(inverse, x.shape) if dim is None else inverse))
     if return_counts:
-        result.append(_like(x, cat([at[1:], full((ends,), line.size, dtypes.int64, x.device)]) - at))
+        ends = builtins.min(1, n)
+        result.append(_like(x, cat([at[1:], full((ends,), n, dtypes.int64, x.device)]) - at))
     return tuple(result) if len(result) > 1 else result[0]
 
 
-unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False", "sort", kinds="biuf",
-                   run=_unique,
-                   ref=lambda x, **_: np.unique(x, equal_nan=False), cases=(Case(((3, 5),)), Case(((0,),))),
-                   doc="Distinct elements of all, in order always; with ``return_inverse`` also where each element "
-                       "went, with ``return_counts`` how often each came. NaNs are distinct. The gradient goes "
-                       "to the first of equals. Their number is copied to the host.")
+def _unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+            dim: int | None = None) -> Any:
+    return _runs("unique", x, _lexicographic, return_inverse, return_counts, dim)
+
+
+def _unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool = False,
+dim: int | None = None) -> Any:
+    return _runs("unique_consecutive", x, lambda lines: None, return_inverse, return_counts, dim)
+
+
+unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False, dim=None", "sort", run=_unique,
+                   ref=lambda x, dim=None, **_: np.unique(x, axis=dim, equal_nan=False),
+                   cases=(Case(((3, 5),)), Case(((0,),)), Case((np.array([[2, 1], [0, 3], [2, 1]]),), {"dim": 0})),
+                   doc="Distinct elements of all, or slices along ``dim``, in (lexicographic) order always; with "
+                       "``return_inverse`` also where each went, with ``return_counts`` how often each came. NaNs are "
+                       "distinct. The gradient goes to the first of equals. Their number is copied to the host.")
+unique_consecutive = composite("unique_consecutive", "x, return_inverse=False, return_counts=False, dim=None", "sort",
+                               run=_unique_consecutive, ref=lambda x, dim=None: x.reshape(-1)[np.flatnonzero(
+                                   np.concatenate([[True] * min(1, x.size), x.reshape(-1)[1:] != x.reshape(-1)[:-1]]))],
+                               cases=(Case((np.array([1, 1, 2, 2, 3, 1]),)),),
+                               doc="Elements, or slices along ``dim``, without those equal to the one before them.")
+
+
+def _isin(x: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+    if not isinstance(x, (Array, Variable)):
+        x = full((), x, dtypes.of_scalar(x), test_elements.device)
+    if not isinstance(test_elements, (Array, Variable)):
+        return ne(x, test_elements) if invert else eq(x, test_elements)
+    line = sort(reshape(unwrap(test_elements), (-1,))).values
+    if not line.size:
+        return _like(x, full(x.shape, invert, dtypes.bool_, x.device))
+    common = dtypes.result_type(line.dtype, x.dtype)
+    line, values = line.astype(common), unwrap(x).astype(common)
+    at = clamp(family.search("isin", line, values, False), max=line.size - 1)
+    found = take(line, at, 0)
+    return _like(x, ne(found, values) if invert else eq(found, values))
+
+
+isin = composite("isin", "x, test_elements, *, assume_unique=False, invert=False", "sort", kinds="biuf", run=_isin,
+                 tensors=("x", "test_elements"), method=False,
+                 ref=lambda x, test_elements, invert=False: np.isin(x, test_elements, invert=invert),
+                 cases=(Case(((3, 5), (4,))), Case((np.arange(6), np.array([4, 1, 1])), {"invert": True})),
+                 doc="Whether each element is among the test elements; with ``invert`` whether it is not.")
 
 
 def _between(edges: Array) -> Array:
@@ -507,6 +674,17 @@ def _counted(x: Array, edges: Array) -> Array:
     return _between(cat([inner, family.search("histogram", line, edges[-1:], True)]))
 
 
+def _weighed(x: Array, edges: Array, weight: Array) -> Array:
+    """Sums of weights in the same bins, added in the order of x; what is outside goes into a bin that is dropped."""
+    if weight.shape != x.shape:
+        raise ShapeError(bad("histogram", f"weight of shape {weight.shape}", f"{x.shape}", "Give one an element."))
+    flat, bins = x.reshape((-1,)), edges.size - 1
+    place = family.search("histogram", edges, flat, True) - 1
+    place = where(flat == edges[-1:], bins - 1, place)
+    outside = logical_or(place < 0, logical_or(place >= bins, isnan(flat)))
+    return take_backward(weight.reshape((-1,)).astype(x.dtype), where(outside, bins, place), (bins + 1,), 0)[:bins]
+
+
 def _histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     check_kind("histc", "f", x.dtype)
     low, high = _range("histc", unwrap(x), min, max, 1.0)
@@ -522,23 +700,25 @@ histc = composite("histc", "x, bins=100, min=0, max=0", "sort", run=_histc, kind
                       "of x, copied to the host), in x's dtype. What is outside, and NaN, is not counted.")
 
 
-def _histogram(x: Any, bins: Any, *, range: Any = None, density: bool = False) -> Any:
+def _histogram(x: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     check_kind("histogram", "f", x.dtype)
     edges = unwrap(bins)
     if not isinstance(edges, Array):
         low, high = _range("histogram", unwrap(x), *(range or (0.0, 0.0)), 0.5)
         edges = ramp(bins + 1, low, (high - low) / bins, x.dtype, x.device, high)
-    hist = _counted(unwrap(x), edges).astype(x.dtype)
+    line = unwrap(x)
+    hist = _counted(line, edges).astype(x.dtype) if weight is None else _weighed(line, edges, unwrap(weight))
     if density:
         hist = hist / (_between(edges) * sum(hist))
     return HistogramResult(_like(x, hist), _like(x, edges))
 
 
-histogram = composite("histogram", "x, bins, *, range=None, density=False", "sort", run=_histogram, kinds="f",
+histogram = composite("histogram", "x, bins, *, range=None, weight=None, density=False", "sort", run=_histogram,
+                      kinds="f",
                       several=True, cases=(Case(((3, 50),), {"bins": 4, "range": (-2.0, 2.0)}),
                                            Case(((3, 50),), {"bins": 2, "range": (-2.0, 2.0), "density": True})),
-                      ref=lambda x, bins, range=None, density=False: tuple(
-                          r.astype(x.dtype) for r in np.histogram(x, bins, range, density=density)),
+                      ref=lambda x, bins, range=None, weight=None, density=False: tuple(
+                          r.astype(x.dtype) for r in np.histogram(x, bins, range, density, weight)),
                       doc="(hist, bin_edges): number of elements (with ``density``, their share over the width) in "
                           "bins of equal width over ``range`` or x's own, or between the edges that an array ``bins`` "
                           "gives.")

@@ -123,7 +123,7 @@ def test_complex_numbers_have_no_order(name: str) -> None:
         clgrad.ops.ALL[name](*[x] * len(OPS[name].tensors))
 
 
-@pytest.mark.parametrize("name", ["amax", "argmin", "sort", "argsort", "topk", "median", "cummax", "softmax", "var"])
+@pytest.mark.parametrize("name", ["amax", "argmin", "sort", "argsort", "topk", "median", "cummax", "softmax", "mode"])
 def test_no_order_along_an_axis(name: str) -> None:
     x = clgrad.ones(2, 3, dtype=clgrad.complex64)
     with pytest.raises(DTypeError, match="got complex64; expected"):

@@ -13,7 +13,7 @@ from clgrad.testing import assert_close, gradcheck, on_device
 
 LENGTHS = (0, 1, 2, 15, 16, 17, 31, 32, 33, 64, 65, 1000, 5000)
 FLOATS = ("float16", "float32", "float64")
-BITS = [d.name for d in dtypes.ALL]
+BITS = [d.name for d in dtypes.ALL if d.kind != "c"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +29,10 @@ def _need(device, dtype: str) -> None:
 
 def _values(rng: np.random.Generator, shape, dtype: str) -> np.ndarray:
     """Few different values, so many ties; of floats also NaN, infinities and both zeros."""
-    d = np.dtype(dtype)
-    if d.kind == "b":
+    d = dtypes.dtype(dtype).np
+    if dtype == "bool":
         return rng.random(shape) < 0.5
-    if d.kind != "f":
+    if d.kind in "iu":
         info = np.iinfo(d)
         return rng.choice(np.array([info.min, info.min + 1, 0, 1, 5, info.max - 1, info.max], d), shape)
     return rng.choice(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -1.5, 3.0, 1e-4], d), shape)
@@ -104,15 +104,16 @@ def test_sort_is_stable_with_nan_last(dtype: str, descending: bool, form: str, d
     _need(device, dtype)
     for n in LENGTHS if dtype in ("float32", "int64") else (33, 1000):
         x = _values(rng, n, dtype)
-        at = clgrad.sort.op.ref(x, -1, descending)[1]
+        plain = x.astype(np.float32) if dtype == "bfloat16" else x
+        at = clgrad.sort.op.ref(plain, -1, descending)[1]
         got = clgrad.sort(from_host(x), descending=descending)
         np.testing.assert_array_equal(got.indices.numpy(), at, err_msg=f"{dtype} {n}")
         assert_close(got.values, x[at], dtype=dtype)
-        if np.dtype(dtype).kind == "f":
-            zeros = x[at] == 0
+        if dtypes.dtype(dtype).kind == "f":
+            zeros = plain[at] == 0
             np.testing.assert_array_equal(np.signbit(got.values.numpy()[zeros]), np.signbit(x[at][zeros]))
         if not descending:
-            np.testing.assert_array_equal(at, np.argsort(x, kind="stable"))
+            np.testing.assert_array_equal(at, np.argsort(plain, kind="stable"))
 
 
 @pytest.mark.parametrize("kind", ["random", "sorted", "reversed", "equal", "saw"])
