@@ -20,7 +20,7 @@ LONG_K = ((3, 2000, 5), (1, 5000, 3), (4, 4097, 1), (64, 1000, 100), (100, 64, 1
 
 def _integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Small integers: every product and sum is exact in every dtype but the narrowest."""
-    low = 0 if dtype.startswith("u") else -3
+    low = 0 if np.dtype(dtype).kind == "u" else -3
     return rng.integers(low, 4, shape).astype(dtype)
 
 

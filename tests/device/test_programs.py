@@ -306,7 +306,8 @@ def other_form(device: Device, both_forms: dict[str, Device]) -> Iterator[Device
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if op.cases], ids=lambda op: op.name)
 def test_the_other_form_computes_the_same(op: Op, other_form: Device) -> None:
-    dtype = clgrad.float32 if "f" in op.kinds else clgrad.int32 if "i" in op.kinds else clgrad.bool
+    kind = next(k for k in "ficbu" if k in op.kinds or k == "u")
+    dtype = {"f": clgrad.float32, "i": clgrad.int32, "c": clgrad.complex64}.get(kind, clgrad.bool)
     for sample in samples(op, dtype):
         if sample.dtype.name == "float64" and not other_form.facts.fp64:
             continue
