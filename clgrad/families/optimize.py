@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
-from ..ndarray import Array, from_host, full
+from ..ndarray import Array, from_host, full, move
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -27,13 +27,15 @@ class Update:
 
     ``states`` and ``lines`` are (condition, text) pairs. A condition names options, a leading minus meaning "without":
     ``"momentum -nesterov"``; the empty one always holds. Options select code; ``scalars`` are kernel arguments, so
-    that their values never build a kernel.
+    that their values never build a kernel, and ``reads`` are 0-d arrays on the device, read there. Statements may
+    declare temporaries of type ``REAL``; whole numbers are the only literals that suit every dtype.
     """
 
     name: str
     scalars: tuple[str, ...]
     states: tuple[tuple[str, str], ...]
     lines: tuple[tuple[str, str], ...]
+    reads: tuple[str, ...] = ()
 
     def states_of(self, options: frozenset[str]) -> tuple[str, ...]:
         """Names of the states kept under these options."""
@@ -72,13 +74,14 @@ class Block:
     """Parameters of one device and dtype whose states lie in common flat buffers.
 
     ``places`` are where each one's states begin, in elements; ``flats`` holds one buffer a state, in the dtype that
-    is computed in (float for float16 parameters).
+    is computed in (float for parameters of 16 bits), filled with ``starts`` of it or 0.
     """
 
     device: Device
     dtype: DType
     sizes: tuple[int, ...]
-    states: tuple[str, ...]
+    states: tuple[str, ...] = ()
+    starts: dict[str, float] = field(default_factory=dict)
     places: tuple[int, ...] = ()
     flats: dict[str, Array] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
@@ -87,7 +90,7 @@ class Block:
         check_device(self.device, self.dtype)
         padded = [-(-n // _PAD) * _PAD for n in self.sizes]
         self.places = tuple(sum(padded[:j]) for j in range(len(padded)))
-        self.flats = {s: full((sum(padded),), 0, self.compute, self.device) for s in self.states}
+        self.flats = {s: full((sum(padded),), self.starts.get(s, 0), self.compute, self.device) for s in self.states}
 
     @property
     def compute(self) -> DType:
@@ -99,11 +102,12 @@ class Block:
         return flat[self.places[member]:self.places[member] + self.sizes[member]].reshape(shape)
 
     def update(self, record: Update, options: frozenset[str], members: tuple[int, ...], params: Sequence[Array],
-               grads: Sequence[Array], scalars: Sequence[float]) -> None:
+               grads: Sequence[Array], scalars: Sequence[float], reads: Sequence[Array] = ()) -> None:
         """Update contiguous ``params`` and the states of ``members`` (their positions in the block) in place.
 
         One launch for as many tensors as the device takes as arguments. ``grads`` are contiguous and of the
-        parameters' dtype; ``scalars`` follow the record's names.
+        parameters' dtype; ``scalars`` and ``reads`` follow the record's names, the latter of the dtype of the states
+        and each at the start of its memory.
         """
         offsets = tuple((p.offset, g.offset) for p, g in zip(params, grads))
         large = max((a.storage.nbytes for a in (*params, *grads)), default=0)
@@ -112,6 +116,7 @@ class Block:
         if plan is None:
             plan = self.plans.put(key, self._plan(record, options, members, offsets, large))
         flats = [self.flats[s].storage.buffer for s in record.states_of(options)]
+        flats += [r.storage.buffer for r in reads]
         for step in plan:
             pointers = [b for m in step.members for b in (params[m].storage.buffer, grads[m].storage.buffer)]
             launch(step.kernel, step.gsize, step.lsize, *pointers, *flats, step.table.storage.buffer, step.units,
@@ -122,7 +127,7 @@ class Block:
     def _plan(self, record: Update, options: frozenset[str], members: tuple[int, ...],
               offsets: tuple[tuple[int, int], ...], large: int) -> tuple[_Launch, ...]:
         index = index_type(large, *(f.nbytes for f in self.flats.values()))
-        limit = most_tensors(self.device, len(record.states_of(options)), len(record.scalars))
+        limit = most_tensors(self.device, len(record.states_of(options)), len(record.scalars) + len(record.reads))
         filled = [m for m, member in enumerate(members) if self.sizes[member]]
         return tuple(self._launch(record, options, members, offsets, index, filled[at:at + limit], limit)
                      for at in range(0, len(filled), limit))
@@ -134,10 +139,10 @@ class Block:
         # Few signatures, so few builds: beyond eight tensors, the count is rounded up and the last one repeated.
         count = len(part) if len(part) <= 8 else min(limit, -(-len(part) // 8) * 8)
         i, real = letter(index), "d" if self.compute is dtypes.float64 else "f"
-        signature = "P" * (2 * count + len(states) + 1) + i + real * len(record.scalars)
+        signature = "P" * (2 * count + len(states) + len(record.reads) + 1) + i + real * len(record.scalars)
         k = kernel(self.device, "optimize", "optimize", signature, record.name, form=form(self.device), index=index,
                    ctype=self.dtype.c, T=self.compute.c, tensors=count, states=states, scalars=record.scalars,
-                   lines=record.text(options))
+                   reads=record.reads, lines=record.text(options))
         chunk, gsize, lsize = self._sizes(k, sum(sizes))
         rows = [(j, offsets[m][0] + at, offsets[m][1] + at, self.places[members[m]] + at, min(chunk, n - at))
                 for j, (m, n) in enumerate(zip(part, sizes)) for at in range(0, n, chunk)]
@@ -163,3 +168,35 @@ def most_tensors(device: Device, states: int, scalars: int) -> int:
     argument bytes beside states, table and scalars."""
     taken = 8 * (states + 2 + scalars)
     return max(1, min(_MOST_TENSORS, (device.facts.max_parameter_size - taken) // 16))
+
+
+_stateless = Plans()  # blocks of updates without states, which belong to no optimiser
+
+
+def update_each(record: Update, targets: Sequence[Array], sources: Sequence[Array], scalars: Sequence[float] = (),
+                reads: Sequence[Array] = ()) -> None:
+    """Update ``targets`` (as ``p``) in place from ``sources`` (as ``g``): one launch for each device and dtype.
+
+    A source has its target's shape, device and dtype. ``record`` keeps no states; ``reads`` lie on one device and are
+    moved to where they are read.
+    """
+    together: dict[tuple, list[int]] = {}
+    for n, t in enumerate(targets):
+        together.setdefault((t.device, t.dtype), []).append(n)
+    for (device, dtype), numbers in together.items():
+        rows = [targets[n].contiguous() for n in numbers]
+        key = (device, dtype, tuple(r.size for r in rows))
+        block = _stateless.get(key)
+        if block is None:
+            block = _stateless.put(key, Block(*key))
+        grads = [row if sources[n] is targets[n] else sources[n].contiguous() for n, row in zip(numbers, rows)]
+        block.update(record, frozenset(), tuple(range(len(rows))), rows, grads, scalars,
+                     [_alone(move(r, device).astype(block.compute)) for r in reads])
+        for n, row in zip(numbers, rows):
+            if row is not targets[n]:
+                targets[n].copy_(row)
+
+
+def _alone(a: Array) -> Array:
+    """An array that starts its memory: itself or a copy."""
+    return a.clone() if a.offset else a

@@ -8,7 +8,8 @@
 ##   units        | u0 | u1 |u2||  u3  || u4 | u5 | u6 |     none crosses a tensor
 ##
 ## wide: a unit is walked in explicit vectors. many: a work-group takes a unit, its items walk it side by side.
-## The update's statements come from its record; parameters stored as half are computed in float, with float states.
+## The update's statements come from its record, in which REAL is the type that a walk computes in, a vector or a scalar;
+## parameters stored as half are computed in float, with float states. `reads` are numbers that lie on the device.
 <%!
     PARAMS = {"local": (64, 128, 256), "groups_per_unit": (4, 8, 16)}
     DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 256, "groups_per_unit": 16}}
@@ -21,6 +22,7 @@
     W = prelude.vector_width(T) if form == "wide" else 1
     pointers = "".join(f"global {ctype} *p{j}, const global {ctype} *g{j}, " for j in range(tensors))
     buffers = "".join(f"global {T} *{s}_, " for s in states)
+    numbers = "".join(f"const global {T} *{r}_, " for r in reads)
     arguments = "".join(f", {T} {s}" for s in scalars)
 %>
 ${prelude.extensions(T, ctype)}
@@ -34,15 +36,18 @@ typedef ${index} index_t;
             ${V} ${s} = ${prelude.load(T, T, s + "_", "k", w)};
             % endfor
             % for line in lines:
-            ${line}
+            ${line.replace("REAL", V)}
             % endfor
             ${prelude.store(ctype, T, "p_", "i", "p", w)}
             % for s in states:
             ${prelude.store(T, T, s + "_", "k", s, w)}
             % endfor
 </%def>
-kernel void ${function}(${pointers}${buffers}const global index_t *table, index_t units${arguments})
+kernel void ${function}(${pointers}${buffers}${numbers}const global index_t *table, index_t units${arguments})
 {
+% for r in reads:
+    const ${T} ${r} = ${r}_[0];
+% endfor
 % if form == "wide":
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
 % else:

@@ -1,259 +1,313 @@
-"""Optimizer: parameter groups, states in flat buffers, and the walk that updates many parameters by one launch."""
+"""Optimizer: parameter groups, hooks, and state_dicts in PyTorch's layout."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from itertools import chain
 from math import inf
 from typing import Any
 
-from ..autograd.mode import enable_grad
-from ..autograd.variable import Variable, unwrap
-from ..core.errors import DeviceError, ShapeError, bad
+from ..autograd.variable import Variable
+from ..core.errors import bad
+from ..core.hooks import RemovableHandle
 from ..factories import as_array
-from ..families.optimize import Block, Update, compute_dtype
+from ..families.optimize import compute_dtype
 from ..ndarray import Array, move
 from ..nn.module import clear_gradient
-from ..ops.elementwise import assign
 
-_REQUIRED = "params"
+_PARAMS, _NAMES = "params", "param_names"
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()  # a default that every group must override
+
+_before_every_step: OrderedDict[int, Callable] = OrderedDict()
+_after_every_step: OrderedDict[int, Callable] = OrderedDict()
+
+
+def register_optimizer_step_pre_hook(hook: Callable) -> RemovableHandle:
+    """Call ``hook(optimizer, args, kwargs)`` before each step of every optimiser."""
+    return RemovableHandle.add(_before_every_step, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable) -> RemovableHandle:
+    """Call ``hook(optimizer, args, kwargs)`` after each step of every optimiser."""
+    return RemovableHandle.add(_after_every_step, hook)
+
+
+def _hooked(step: Callable) -> Callable:
+    """A class's ``step`` with the hooks around it; a step that calls its parent's runs them once."""
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._stepping:
+            return step(self, *args, **kwargs)
+        arguments: tuple = (self, *args)
+        for hook in chain(_before_every_step.values(), self._hooks["step_pre"].values()):
+            changed = hook(self, arguments, kwargs)
+            if changed is not None:
+                if not (isinstance(changed, tuple) and len(changed) == 2):
+                    raise RuntimeError(bad(f"{self._name}.step", f"{changed!r} from a pre-hook",
+                                           "None or a pair of arguments and keywords", "Return (args, kwargs)."))
+                arguments, kwargs = changed
+        self._stepping = True
+        try:
+            result = step(*arguments, **kwargs)
+        finally:
+            self._stepping = False
+        if self._opt_called is not None:
+            self._opt_called = True
+        for hook in chain(self._hooks["step_post"].values(), _after_every_step.values()):
+            hook(self, arguments, kwargs)
+        return result
+
+    wrapper.hooked = True  # type: ignore[attr-defined]
+    return wrapper
 
 
 class Optimizer:
-    """Base of the optimisers. A subclass gives its ``update`` record, ``options(group)`` and ``scalars(group, step)``.
+    """Base of the optimisers: ``Optimizer(params, defaults)``; a subclass writes ``step(closure=None)``.
 
-    ``params`` is an iterable of leaf Variables or of dicts, one a group, with ``"params"`` and hyper-parameters that
-    override ``defaults``. ``param_groups`` may be changed between steps, as learning-rate schedules do: no value of a
-    hyper-parameter builds a kernel, and a step copies nothing between host and device (the first one sends a small
-    table). ``state[p]`` holds a parameter's step count and its states, which are views of flat buffers.
+    ``params`` is an iterable of leaf Variables, of (name, Variable) pairs, or of dicts, one a group, with ``"params"``
+    and hyper-parameters that override ``defaults``. ``param_groups`` may be changed between steps, as learning-rate
+    schedules do. ``state[p]`` is a dict of what the optimiser keeps about a parameter.
     """
 
-    update: Update
-    counted = True  # whether ``state[p]`` has PyTorch's "step"
+    _opt_called: bool | None = None  # whether a step followed the first scheduler; None while there is none
+    _stepping = False
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, (Variable, Array)):
-            raise TypeError(bad(self.name, "one Variable", "an iterable of Variables or dicts",
+            raise TypeError(bad(self._name, "one Variable", "an iterable of Variables or dicts",
                                 "Put it in a list: [parameter]."))
         groups = list(params)
         if not groups:
-            raise ValueError(bad(self.name, "an empty parameter list", "at least one parameter",
+            raise ValueError(bad(self._name, "an empty parameter list", "at least one parameter",
                                  "Pass model.parameters() of a model that has some."))
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Variable, dict[str, Any]] = defaultdict(dict)
-        self._blocks: dict[Variable, tuple[Block, int]] = {}
-        for group in groups if isinstance(groups[0], dict) else [{_REQUIRED: groups}]:
+        self._hooks: dict[str, OrderedDict[int, Callable]] = defaultdict(OrderedDict)
+        for group in groups if isinstance(groups[0], dict) else [{_PARAMS: groups}]:
             self.add_param_group(group)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _hooked(cls.step)  # type: ignore[method-assign]
+
     @property
-    def name(self) -> str:
+    def _name(self) -> str:
         return type(self).__name__
 
     # What a subclass says ------------------------------------------------------------------------------------------
 
-    def options(self, group: dict[str, Any]) -> frozenset[str]:
-        """The options of ``update`` that a group has on: they select code."""
-        raise NotImplementedError(f"{self.name} needs options(group)")
-
-    def scalars(self, group: dict[str, Any], step: int) -> tuple[float, ...]:
-        """Values of the update's scalars at a parameter's ``step``-th update, counted from 1."""
-        raise NotImplementedError(f"{self.name} needs scalars(group, step)")
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient. ``closure`` computes the loss again, which is returned."""
+        raise NotImplementedError(f"{self._name} needs step(closure=None)")
 
     def check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError where a hyper-parameter is out of range."""
-        raise NotImplementedError(f"{self.name} needs check(group)")
+        """Raise ValueError where a hyper-parameter of a group is out of range."""
 
-    def require(self, group: dict[str, Any], key: str, low: float = 0.0, below: float = inf) -> None:
-        """ValueError unless a hyper-parameter, or each number of a pair of them, lies in [low, below)."""
-        value = group[key]
-        numbers = value if isinstance(value, (tuple, list)) else (value,)
-        for v in numbers:
-            if isinstance(v, (Variable, Array)) or not low <= v < below:
-                what = f"a {type(v).__name__}" if isinstance(v, (Variable, Array)) else v
-                raise ValueError(bad(self.name, f"{key}={what}", f"Python numbers, {low} <= {key} < {below}",
-                                     f"Change {key}."))
+    def require(self, group: dict[str, Any], *keys: str, low: float = 0.0, below: float = inf) -> None:
+        """ValueError unless hyper-parameters, or each number of a pair of them, lie in [low, below)."""
+        for key in keys:
+            value = group[key]
+            for v in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(v, (Variable, Array)) or not low <= v < below:
+                    what = f"a {type(v).__name__}" if isinstance(v, (Variable, Array)) else v
+                    raise ValueError(bad(self._name, f"{key}={what}", f"Python numbers, {low} <= {key} < {below}",
+                                         f"Change {key}."))
 
     # Groups --------------------------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a dict of ``"params"`` (one leaf Variable or an iterable of them) and hyper-parameters of their own."""
+        """Add a dict of ``"params"`` (one leaf Variable, or an iterable of them or of (name, Variable) pairs) and
+        hyper-parameters of their own."""
+        op = f"{self._name}.add_param_group"
         if not isinstance(param_group, dict):
-            raise TypeError(bad(f"{self.name}.add_param_group", f"a {type(param_group).__name__}", "a dict",
-                                "Pass {'params': [...], 'lr': ...}."))
-        params = param_group[_REQUIRED]
-        if isinstance(params, set):
-            raise TypeError(bad(self.name, "a set of parameters", "an ordered collection",
-                                "A set has another order in each run: use a list."))
-        params = [params] if isinstance(params, (Variable, Array)) else list(params)
+            raise TypeError(bad(op, f"a {type(param_group).__name__}", "a dict", "Pass {'params': [...], 'lr': ...}."))
+        if _PARAMS not in param_group:
+            raise KeyError(bad(op, f"the keys {list(param_group)}", "'params' among them",
+                               "Pass {'params': [...], 'lr': ...}."))
+        names, params = self._named(param_group[_PARAMS])
         self._check_params(params)
-        group = {**self.defaults, **param_group, _REQUIRED: params}
+        group = {_PARAMS: params, **{k: v for k, v in param_group.items() if k != _PARAMS}}
+        if names:
+            group[_NAMES] = names
+        for other in self.param_groups:
+            if (_NAMES in other) != (_NAMES in group):
+                raise ValueError(bad(op, "groups with and without names", "names in all groups or in none",
+                                     "Pass named_parameters() to each."))
+        for key, value in self.defaults.items():
+            if value is required and key not in group:
+                raise ValueError(bad(op, f"no {key}", "a value for it in each group", f"Add {key!r} to the group."))
+            group.setdefault(key, value)
         self.check(group)
         self.param_groups.append(group)
+
+    def _named(self, params: Any) -> tuple[list[str], list[Variable]]:
+        """Names (none, or one each) and Variables of a group."""
+        if isinstance(params, set):
+            raise TypeError(bad(self._name, "a set of parameters", "an ordered collection",
+                                "A set has another order in each run: use a list."))
+        entries = [params] if isinstance(params, (Variable, Array)) else list(params)
+        names = [e[0] for e in entries if isinstance(e, tuple)]
+        if names and len(names) < len(entries):
+            raise ValueError(bad(self._name, "parameters with and without names", "names for all or for none",
+                                 "Pass named_parameters() or parameters()."))
+        return names, [e[1] for e in entries] if names else entries
 
     def _check_params(self, params: list) -> None:
         for p in params:
             if not isinstance(p, Variable):
-                raise TypeError(bad(self.name, f"a parameter of type {type(p).__name__}", "a Variable",
+                raise TypeError(bad(self._name, f"a parameter of type {type(p).__name__}", "a Variable",
                                     "Pass model.parameters()."))
             if not p.is_leaf:
-                raise ValueError(bad(self.name, "the result of an op as a parameter", "a leaf Variable",
+                raise ValueError(bad(self._name, "the result of an op as a parameter", "a leaf Variable",
                                      "Optimise the Variables it was computed from, or .detach() it."))
             if p.dtype.kind != "f":
-                raise TypeError(bad(self.name, f"a parameter of {p.dtype}", "a float dtype", "Convert it first."))
-        known = {id(p) for group in self.param_groups for p in group[_REQUIRED]}
+                raise TypeError(bad(self._name, f"a parameter of {p.dtype}", "a float dtype", "Convert it first."))
+        known = {id(p) for p in self._params()}
         if len({id(p) for p in params}) != len(params) or any(id(p) in known for p in params):
-            raise ValueError(bad(self.name, "a parameter twice", "each parameter in one group, once",
+            raise ValueError(bad(self._name, "a parameter twice", "each parameter in one group, once",
                                  "Remove the repeated one; tied weights count once."))
+
+    def _params(self) -> Iterable[Variable]:
+        return (p for group in self.param_groups for p in group[_PARAMS])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero in place."""
-        for group in self.param_groups:
-            for p in group[_REQUIRED]:
-                clear_gradient(p, set_to_none)
+        for p in self._params():
+            clear_gradient(p, set_to_none)
 
-    # The step ------------------------------------------------------------------------------------------------------
+    # Hooks ---------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient: one launch for each device, dtype and group.
+    def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return changed (args, kwargs)."""
+        return RemovableHandle.add(self._hooks["step_pre"], hook)
 
-        ``closure`` computes the loss again (with gradients on) and is what the method returns. Parameters whose
-        updates began at different steps take a launch for each count, and so do more tensors than a launch holds.
-        """
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self.check(group)
-            self._step_group(group)
-        return loss
+    def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return RemovableHandle.add(self._hooks["step_post"], hook)
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        options = self.options(group)
-        self._place([p for p in group[_REQUIRED] if p.grad is not None or p.requires_grad], options)
-        scalars: dict[int, tuple[float, ...]] = {}
-        together: dict[tuple, list[Variable]] = {}
-        for p in group[_REQUIRED]:
-            if p.grad is not None:
-                step = self.state[p]["step"] = self.state[p].get("step", 0) + 1
-                if step not in scalars:
-                    scalars[step] = self.scalars(group, step)
-                together.setdefault((self._blocks[p][0], scalars[step]), []).append(p)
-        for (_, values), params in together.items():
-            self._update(params, options, values)
+    def register_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer)`` before :meth:`state_dict` looks at anything."""
+        return RemovableHandle.add(self._hooks["save_pre"], hook, prepend)
 
-    def _update(self, params: list[Variable], options: frozenset[str], scalars: Sequence[float]) -> None:
-        block = self._blocks[params[0]][0]
-        targets = [p.data for p in params]
-        rows = [t if t.is_contiguous() else t.contiguous() for t in targets]
-        block.update(self.update, options, tuple(self._blocks[p][1] for p in params), rows,
-                     [self._gradient(p) for p in params], scalars)
-        for target, row in zip(targets, rows):
-            if row is not target:
-                assign(target, row)
+    def register_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` on what :meth:`state_dict` is about to return; it may return another."""
+        return RemovableHandle.add(self._hooks["save_post"], hook, prepend)
 
-    def _gradient(self, p: Variable) -> Array:
-        """A parameter's gradient, row-major and of its dtype."""
-        g, data = unwrap(p.grad), p.data
-        if g.shape != data.shape:
-            raise ShapeError(bad(f"{self.name}.step", f"a gradient of shape {g.shape}", f"{data.shape}",
-                                 "Set .grad to None, or to an array of the parameter's shape."))
-        if g.device is not data.device:
-            raise DeviceError(bad(f"{self.name}.step", f"a gradient on {g.device}", f"{data.device}",
-                                  "Call zero_grad() after moving a model."))
-        g = g if g.dtype is data.dtype else g.astype(data.dtype)
-        return g if g.is_contiguous() else g.contiguous()
+    def register_load_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` on a shallow copy of what is loaded; it may return another."""
+        return RemovableHandle.add(self._hooks["load_pre"], hook, prepend)
 
-    def _place(self, params: list[Variable], options: frozenset[str]) -> None:
-        """Put parameters that are new, moved, converted, or under other options into a block by device and dtype."""
-        names = self.update.states_of(options)
-        new: dict[tuple, list[Variable]] = {}
-        for p in params:
-            block, member = self._blocks.get(p, (None, 0))
-            if block is None or (block.states, block.device, block.dtype, block.sizes[member]) != (
-                    names, p.device, p.dtype, p.numel()):
-                new.setdefault((p.device, p.dtype), []).append(p)
-        for (device, dtype), members in new.items():
-            block = Block(device, dtype, tuple(p.numel() for p in members), names)
-            for number, p in enumerate(members):
-                self._settle(p, block, number)
-
-    def _settle(self, p: Variable, block: Block, member: int) -> None:
-        """Point a parameter's states into a block, keeping the values it has."""
-        state = self.state[p]
-        if not self.counted and any(name not in state for name in block.states):
-            state.pop("step", None)
-        for name in block.states:
-            view = block.state(name, member, p.shape)
-            if name in state:
-                if state[name].shape != p.shape:
-                    raise ShapeError(bad(f"{self.name}.step", f"a parameter of shape {p.shape}, once "
-                                         f"{state[name].shape}", "parameters whose shapes stay",
-                                         "Make a new optimiser."))
-                assign(view, move(state[name].data, p.device))
-            state[name] = Variable(view)
-        self._blocks[p] = (block, member)
+    def register_load_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer)`` after :meth:`load_state_dict`."""
+        return RemovableHandle.add(self._hooks["load_post"], hook, prepend)
 
     # Saving --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """``{"state": {number: {...}}, "param_groups": [...]}`` as PyTorch's: parameters are numbered in order.
 
-        The states are the optimiser's own memory, not copies.
+        The arrays are the optimiser's own memory, not copies.
         """
+        for hook in self._hooks["save_pre"].values():
+            hook(self)
         numbers = {id(p): n for n, p in enumerate(self._params())}
-        groups = [{**{k: v for k, v in g.items() if k != _REQUIRED},
-                   _REQUIRED: [numbers[id(p)] for p in g[_REQUIRED]]} for g in self.param_groups]
-        return {"state": {numbers[id(p)]: self._public(s) for p, s in self.state.items() if s}, "param_groups": groups}
-
-    def _public(self, state: dict[str, Any]) -> dict[str, Any]:
-        return dict(state) if self.counted else {k: v for k, v in state.items() if k != "step"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` (or PyTorch's, with arrays in place of its tensors) gave; values are
-        copied. ValueError where groups or their sizes differ, ShapeError where a state does."""
-        saved = state_dict["param_groups"]
-        if len(saved) != len(self.param_groups):
-            raise ValueError(bad(f"{self.name}.load_state_dict", f"{len(saved)} parameter groups",
-                                 f"{len(self.param_groups)}", "Make the optimiser with the same groups."))
-        for number, (theirs, ours) in enumerate(zip(saved, self.param_groups)):
-            if len(theirs[_REQUIRED]) != len(ours[_REQUIRED]):
-                raise ValueError(bad(f"{self.name}.load_state_dict",
-                                     f"{len(theirs[_REQUIRED])} parameters in group {number}",
-                                     f"{len(ours[_REQUIRED])}", "Make the optimiser with the same parameters."))
-        keys = [k for g in saved for k in g[_REQUIRED]]
-        states = {p: self._read(p, state_dict["state"].get(k, {})) for k, p in zip(keys, self._params())}
-        for theirs, ours in zip(saved, self.param_groups):
-            ours.update({k: tuple(v) if k == "betas" else v for k, v in theirs.items() if k != _REQUIRED})
-            self.check(ours)
-        self._blocks.clear()
-        self.state = defaultdict(dict, {p: s for p, s in states.items() if s})
-        for group in self.param_groups:
-            self._place([p for p in group[_REQUIRED] if states.get(p)], self.options(group))
-
-    def _read(self, p: Variable, saved: dict[str, Any]) -> dict[str, Any]:
-        """A saved state as Variables on the parameter's device, and its step count."""
-        if not saved:
-            return {}
-        known = {name for _, name in self.update.states}
-        result: dict[str, Any] = {}
-        for key, value in saved.items():
-            if key in known and value is not None:
-                array = move(as_array(value, compute_dtype(p.dtype)), p.device)
-                if array.shape != p.shape:
-                    raise ShapeError(bad(f"{self.name}.load_state_dict", f"{key} of shape {array.shape}", f"{p.shape}",
-                                         "Load the state of a model of the same shapes."))
-                result[key] = Variable(array)
-        result["step"] = int(saved.get("step", 1))  # PyTorch's SGD counts no steps: having a state means one was made
+        groups = [{**{k: v for k, v in g.items() if k != _PARAMS}, _PARAMS: [numbers[id(p)] for p in g[_PARAMS]]}
+                  for g in self.param_groups]
+        result = {"state": {numbers.get(id(p), p): dict(s) for p, s in self.state.items() if s}, "param_groups": groups}
+        for hook in self._hooks["save_post"].values():
+            changed = hook(self, result)
+            result = result if changed is None else changed
         return result
 
-    def _params(self) -> Iterable[Variable]:
-        return (p for group in self.param_groups for p in group[_REQUIRED])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave, or PyTorch's, with arrays in place of its tensors.
+
+        Arrays are copied to their parameter's device, in its dtype, or float32 where that has 16 bits.
+        Hyper-parameters that it lacks take their defaults. ValueError where groups or their sizes differ, ShapeError
+        where a state does; nothing is changed then.
+        """
+        state_dict = dict(state_dict)
+        for hook in self._hooks["load_pre"].values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        saved = state_dict["param_groups"]
+        self._check_groups(saved)
+        owners = dict(zip((k for g in saved for k in g[_PARAMS]), self._params()))
+        state = {owners.get(k, k): self._read(owners[k], s) if k in owners else s
+                 for k, s in state_dict["state"].items()}
+        groups = [self._loaded_group(ours, theirs) for ours, theirs in zip(self.param_groups, saved)]
+        for group in groups:
+            self.check(group)
+        self.__setstate__({"state": defaultdict(dict, {p: s for p, s in state.items() if s}), "param_groups": groups})
+        for hook in self._hooks["load_post"].values():
+            hook(self)
+
+    def _check_groups(self, saved: list[dict[str, Any]]) -> None:
+        op = f"{self._name}.load_state_dict"
+        if len(saved) != len(self.param_groups):
+            raise ValueError(bad(op, f"{len(saved)} parameter groups", f"{len(self.param_groups)}",
+                                 "Make the optimiser with the same groups."))
+        for number, (theirs, ours) in enumerate(zip(saved, self.param_groups)):
+            if len(theirs[_PARAMS]) != len(ours[_PARAMS]):
+                raise ValueError(bad(op, f"{len(theirs[_PARAMS])} parameters in group {number}",
+                                     f"{len(ours[_PARAMS])}", "Make the optimiser with the same parameters."))
+
+    def _loaded_group(self, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+        group = {k: v for k, v in deepcopy({**theirs, _PARAMS: None}).items() if k != _PARAMS}
+        if _NAMES in ours:
+            group.setdefault(_NAMES, ours[_NAMES])
+        for key, value in self.defaults.items():
+            group.setdefault(key, value)
+            if isinstance(value, tuple):  # formats that know no tuples give lists
+                group[key] = tuple(group[key])
+        return {_PARAMS: ours[_PARAMS], **group}
+
+    def _read(self, p: Variable, saved: dict[str, Any]) -> dict[str, Any]:
+        """A parameter's saved state in this optimiser's form."""
+        return {key: self._cast(p, value, key) for key, value in saved.items()}
+
+    def _cast(self, p: Variable, value: Any, key: str) -> Any:
+        """An entry of a state: arrays as Variables on the parameter's device, containers entry by entry."""
+        if isinstance(value, dict):
+            return {k: self._cast(p, v, k) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._cast(p, v, key) for v in value)
+        if isinstance(value, (Variable, Array)) or hasattr(value, "__array__"):
+            if key == "step":
+                return whole(value.item())
+            array = as_array(value, compute_dtype(p.dtype))
+            owned = isinstance(value, (Variable, Array)) and array.storage is value.storage
+            return Variable(move(array.clone() if owned else array, p.device))
+        return whole(value) if key == "step" else value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__.setdefault("_hooks", defaultdict(OrderedDict))
 
     def __repr__(self) -> str:
-        lines = [f"{self.name} ("]
+        lines = [f"{self._name} ("]
         for number, group in enumerate(self.param_groups):
             lines.append(f"Parameter Group {number}")
-            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != _REQUIRED]
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != _PARAMS]
         return "\n".join([*lines, ")"])
+
+
+def whole(value: Any) -> Any:
+    """A step count as an int, which other frameworks keep as a float."""
+    return int(value) if float(value).is_integer() else value
