@@ -2,6 +2,7 @@
 
 from . import functional as functional
 from . import init as init
+from . import utils as utils
 from .activation import GELU as GELU
 from .activation import LogSoftmax as LogSoftmax
 from .activation import ReLU as ReLU

@@ -101,8 +101,8 @@ class LRScheduler:
     def _warn_order(self) -> None:
         """At the first step that a user makes: a rate is lost if no optimiser's step came before it."""
         if not hasattr(self.optimizer.step, "hooked"):
-            warnings.warn("optimizer.step was replaced after a scheduler was made for it, so that their order cannot be "
-                          "checked: call optimizer.step() before lr_scheduler.step().", UserWarning, stacklevel=3)
+            warnings.warn("optimizer.step was replaced after a scheduler was made for it: their order is not checked. "
+                          "Call optimizer.step() before lr_scheduler.step().", UserWarning, stacklevel=3)
         elif not self.optimizer._opt_called:
             warnings.warn("lr_scheduler.step() before optimizer.step(): the schedule's first learning rate is skipped. "
                           "Call them in the other order.", UserWarning, stacklevel=3)
@@ -256,7 +256,7 @@ class MultiStepLR(_Factors):
         return [base * self.gamma**passed for base in self.base_lrs]
 
 
-class ConstantLR(_Factors):
+class ConstantLR(_Rates):
     """lr = initial lr * ``factor`` for ``total_iters`` epochs, then the initial one again."""
 
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5,
@@ -270,6 +270,8 @@ class ConstantLR(_Factors):
         if self.last_epoch == 0:
             return [rate * self.factor for rate in self._current()]
         if self.last_epoch == self.total_iters:
+            if self.factor == 0:
+                return list(self.base_lrs)
             return [rate * (1.0 / self.factor) for rate in self._current()]
         return self._current()
 
@@ -744,7 +746,8 @@ class ReduceLROnPlateau(LRScheduler):
         self._reset()
 
     def _compare_by(self, mode: str, threshold: float, threshold_mode: str) -> None:
-        for name, value, allowed in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
+        for name, value, allowed in (("mode", mode, ("min", "max")),
+                                     ("threshold_mode", threshold_mode, ("rel", "abs"))):
             if value not in allowed:
                 raise ValueError(bad("ReduceLROnPlateau", f"{name}={value!r}", " or ".join(map(repr, allowed)),
                                      f"Change {name}."))
