@@ -1,6 +1,7 @@
 """Optimisers: state names and one fused update record each, in PyTorch's names and defaults; schedules of rates."""
 
 from . import lr_scheduler as lr_scheduler
+from . import swa_utils as swa_utils
 from .adam import Adam as Adam
 from .adam import Adamax as Adamax
 from .adam import AdamW as AdamW

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import importlib.util
+import inspect
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +23,55 @@ from clgrad.families import optimize
 from clgrad.ndarray import from_host
 from clgrad.testing import assert_close
 
-SHAPES = ((37, 19), (5,), (), (130, 33), (0, 4))
-SGD = [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "dampening": 0.3}, {"maximize": True},
-       {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True},
-       {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "maximize": True}]
-ADAM = [{}, {"weight_decay": 0.1}, {"amsgrad": True}, {"maximize": True}, {"betas": (0.5, 0.9), "eps": 1e-4},
-        {"weight_decay": 0.3, "amsgrad": True, "maximize": True}]
-ALL = [("SGD", o) for o in SGD] + [(name, o) for name in ("Adam", "AdamW") for o in ADAM]
+_spec = importlib.util.spec_from_file_location("optim_reference", Path(__file__).with_name("optim_reference.py"))
+optim_reference = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(optim_reference)
+
+SHAPES = ((37, 19), (5,), (), (13, 33), (0, 4))
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """Another value for each option of an optimiser that changes its numbers; ``base`` goes to every run."""
+
+    base: dict[str, Any]
+    other: dict[str, Any]
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """The defaults, each option alone, each pair, and all together."""
+        for size in sorted({0, 1, 2, len(self.other)}):
+            for names in combinations(self.other, size):
+                yield {**self.base, **{n: self.other[n] for n in names}}
+
+
+MOMENTS = {"betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}
+TABLE = {
+    "SGD": Options({"lr": 0.01}, {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "nesterov": True,
+                                  "maximize": True}),
+    "Adam": Options({"lr": 0.01}, {**MOMENTS, "amsgrad": True, "decoupled_weight_decay": True}),
+    "AdamW": Options({"lr": 0.01}, {**MOMENTS, "amsgrad": True}),
+    "Adamax": Options({"lr": 0.01}, MOMENTS),
+    "NAdam": Options({"lr": 0.01}, {**MOMENTS, "momentum_decay": 0.1, "decoupled_weight_decay": True}),
+    "RAdam": Options({"lr": 0.01}, {**MOMENTS, "decoupled_weight_decay": True}),
+    "Adagrad": Options({"lr": 0.01}, {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5,
+                                      "eps": 1e-3, "maximize": True}),
+    "Adadelta": Options({"lr": 0.5}, {"rho": 0.5, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    "RMSprop": Options({"lr": 0.01}, {"alpha": 0.5, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.9,
+                                      "centered": True, "maximize": True}),
+    "Rprop": Options({"lr": 0.01}, {"etas": (0.3, 1.5), "step_sizes": (5e-3, 2e-2), "maximize": True}),
+    "ASGD": Options({"lr": 0.01}, {"lambd": 0.1, "alpha": 0.5, "t0": 5, "weight_decay": 0.1, "maximize": True}),
+    "Lion": Options({"lr": 0.01}, {"betas": (0.5, 0.8), "weight_decay": 0.1, "maximize": True}),
+}
+
+
+def _valid(name: str, options: dict[str, Any]) -> bool:
+    return not options.get("nesterov") or ("momentum" in options and "dampening" not in options)
+
+
+RUNS = [(name, o) for name, table in TABLE.items() for o in table.combinations() if _valid(name, o)]
+RUNS.append(("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "maximize": True}))
+OF_TORCH = [name for name in TABLE if name != "Lion"]
 
 
 def _values(seed: int, dtype: str = "float32", shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[np.ndarray]:
@@ -56,58 +106,115 @@ def _assert_same(params: list[Variable], expected: list) -> None:
         assert_close(p, e.detach().numpy() if hasattr(e, "detach") else e)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("name", "options"), ALL, ids=str)
-def test_twenty_steps_follow_pytorch(name: str, options: dict, dtype: str, device) -> None:
+@cache
+def _gradients(dtype: str) -> list[list[np.ndarray]]:
+    """Gradients of every step. The last tensor's come and go, the second one's begin late."""
+    return [_values(100 + step, dtype) for step in range(STEPS)]
+
+
+@cache
+def _on_device(dtype: str) -> list[list[Variable]]:
+    """Those gradients on the device, sent once: no optimiser writes to them."""
+    return [[Variable(from_host(g)) for g in grads] for grads in _gradients(dtype)]
+
+
+def _give(params: list[Variable], step: int, used: list[str]) -> None:
+    """Set the gradients of a step, of parameters of each dtype in turn."""
+    for n, (p, g) in enumerate(zip(params, (g for d in used for g in _on_device(d)[step]))):
+        p.grad = g if _present(step, n % len(SHAPES)) else None
+
+
+def _present(step: int, number: int) -> bool:
+    return number != 1 or step >= 3
+
+
+def _dtypes(device: Any) -> list[str]:
+    return ["float32", "float64"] if device.facts.fp64 else ["float32"]
+
+
+@pytest.fixture
+def torch_in_double():
+    """PyTorch keeps step-dependent factors in its default dtype: in float64 here, so that only the formula counts."""
     torch = pytest.importorskip("torch")
-    if dtype == "float64" and not device.facts.fp64:
-        pytest.skip("the device has no float64")
-    params = _params(_values(0, dtype))
-    theirs = [torch.tensor(v, requires_grad=True) for v in _values(0, dtype)]
-    ours = getattr(optim, name)(params, lr=0.01, **options)
-    other = getattr(torch.optim, name)(theirs, lr=0.01, **options)
-    for step in range(20):
-        grads = _values(100 + step, dtype)
-        _set_grads(params, grads)
-        for p, g in zip(theirs, grads):
-            p.grad = torch.tensor(g)
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(("name", "options"), [r for r in RUNS if r[0] != "Lion"], ids=str)
+def test_twenty_steps_follow_pytorch(name: str, options: dict, torch_in_double, device) -> None:
+    """Parameters and states, in both dtypes in one group, with a parameter whose gradients begin late."""
+    torch, used = torch_in_double, _dtypes(device)
+    start = [v for d in used for v in _values(0, d)]
+    params, theirs = _params(start), [torch.tensor(v, requires_grad=True) for v in start]
+    ours, other = getattr(optim, name)(params, **options), getattr(torch.optim, name)(theirs, **options)
+    for step in range(STEPS):
+        _give(params, step, used)
+        for n, (t, g) in enumerate(zip(theirs, (g for d in used for g in _gradients(d)[step]))):
+            t.grad = torch.from_numpy(g) if _present(step, n % len(SHAPES)) else None
         ours.step()
         other.step()
     _assert_same(params, theirs)
-    for p, t in zip(params, theirs):
-        for key, value in other.state[t].items():
-            if key != "step" and value is not None:
-                assert_close(ours.state[p][key], value.numpy(), message=key)
+    mine, reference = ours.state_dict(), other.state_dict()
+    assert mine["state"].keys() == reference["state"].keys()
+    for number, state in reference["state"].items():
+        assert mine["state"][number].keys() == state.keys()
+        for key, value in state.items():
+            assert_close(mine["state"][number][key], value.numpy(), message=key)
+    assert mine["param_groups"] == reference["param_groups"]
 
 
-def _reference(name: str, p: np.ndarray, grads: list[np.ndarray]) -> np.ndarray:
-    """SGD with momentum 0.9, or Adam, in float64, the parameter rounded to its dtype after each step (lr 0.01)."""
-    m = v = np.zeros(p.shape)
-    for t, g in enumerate(grads, 1):
-        g = g.astype(np.float64)
-        if name == "SGD":
-            m = 0.9 * m + g
-            new = p - 0.01 * m
-        else:
-            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-            new = p - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        p = np.asarray(new, p.dtype)
-    return p
+@pytest.mark.parametrize(("name", "options"), RUNS, ids=str)
+def test_twenty_steps_follow_the_formula(name: str, options: dict, device) -> None:
+    used = _dtypes(device)
+    params = _params([v for d in used for v in _values(0, d)])
+    ours = getattr(optim, name)(params, **options)
+    for step in range(STEPS):
+        _give(params, step, used)
+        ours.step()
+    for n, p in enumerate(params):
+        d, number = used[n // len(SHAPES)], n % len(SHAPES)
+        grads = [g[number] for step, g in enumerate(_gradients(d)) if _present(step, number)]
+        assert_close(p, optim_reference.trajectory(name, _values(0, d)[number], grads, options), dtype=d)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {})])
-def test_values_by_the_formula(name: str, options: dict, dtype: str, device) -> None:
-    """float16 parameters are computed in float, with float states; a small one may round the other way now and then."""
-    params = _params(_values(0, dtype))
-    optimizer = getattr(optim, name)(params, lr=0.01, **options)
-    _train(optimizer, params, range(20), dtype)
-    grads = [_values(100 + step, dtype) for step in range(20)]
-    for j, p in enumerate(params):
-        expected = _reference(name, _values(0, dtype)[j], [g[j] for g in grads])
-        assert_close(p, expected, dtype=dtype)
-    state = optimizer.state[params[0]]
-    assert {v.dtype for k, v in state.items() if k != "step"} == {clgrad.float32}
+@pytest.mark.parametrize("name", TABLE)
+def test_float16_is_computed_in_float_with_float_states(name: str, device) -> None:
+    """A parameter is rounded after each step; a small one may round the other way now and then."""
+    base = TABLE[name].base
+    params = _params(_values(0, "float16"))
+    optimizer = getattr(optim, name)(params, **base)
+    _train(optimizer, params, range(5), "float16")
+    grads = [_values(100 + step, "float16") for step in range(5)]
+    for n, p in enumerate(params):
+        expected = optim_reference.trajectory(name, _values(0, "float16")[n], [g[n] for g in grads], base, rounded=True)
+        assert_close(p, expected, dtype="float16")
+    for value in optimizer.state[params[0]].values():
+        assert not isinstance(value, Variable) or value.dtype is clgrad.float32
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_both_kernel_forms(name: str, form, device) -> None:
+    """All states at once, in ends that fill no vector."""
+    flags = {o: TABLE[name].other[o] for o in ("momentum", "amsgrad", "centered") if o in TABLE[name].other}
+    options = {**TABLE[name].base, **flags}
+    params = _params(_values(0))
+    optimizer = getattr(optim, name)(params, **options)
+    _train(optimizer, params, range(3))
+    for n, p in enumerate(params):
+        grads = [_values(100 + step)[n] for step in range(3)]
+        assert_close(p, optim_reference.trajectory(name, _values(0)[n], grads, options))
+
+
+@pytest.mark.parametrize("name", [*OF_TORCH, "LBFGS"])
+def test_signatures_defaults_and_repr_are_pytorchs(name: str, device) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = getattr(optim, name), getattr(torch.optim, name)
+    shown = [[(p.name, p.kind, p.default) for p in inspect.signature(c).parameters.values()] for c in (ours, theirs)]
+    assert shown[0] == shown[1]
+    mine, other = ours(_params([np.ones(2)])), theirs([torch.ones(2, requires_grad=True)])
+    assert mine.defaults == other.defaults
+    assert repr(mine) == repr(other)
 
 
 # Launches, copies, memory --------------------------------------------------------------------------------------------
