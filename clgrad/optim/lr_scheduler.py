@@ -74,10 +74,12 @@ class LRScheduler:
         """Count from zero and set the first rates."""
         self._step_count = 0
         self._is_initial = True
+        stepped, self.optimizer._opt_called = self.optimizer._opt_called, True  # no step of ours is out of order here
         try:
             self.step()
         finally:
             self._is_initial = False
+            self.optimizer._opt_called = stepped
 
     # Rates ---------------------------------------------------------------------------------------------------------
 

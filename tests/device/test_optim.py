@@ -69,6 +69,12 @@ def _valid(name: str, options: dict[str, Any]) -> bool:
     return not options.get("nesterov") or ("momentum" in options and "dampening" not in options)
 
 
+def _stateful(name: str) -> dict[str, Any]:
+    """Options of an optimiser with every state that it has."""
+    table = TABLE[name]
+    return {**table.base, **{o: table.other[o] for o in ("momentum", "amsgrad", "centered") if o in table.other}}
+
+
 RUNS = [(name, o) for name, table in TABLE.items() for o in table.combinations() if _valid(name, o)]
 RUNS.append(("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "maximize": True}))
 OF_TORCH = [name for name in TABLE if name != "Lion"]
@@ -196,8 +202,7 @@ def test_float16_is_computed_in_float_with_float_states(name: str, device) -> No
 @pytest.mark.parametrize("name", TABLE)
 def test_both_kernel_forms(name: str, form, device) -> None:
     """All states at once, in ends that fill no vector."""
-    flags = {o: TABLE[name].other[o] for o in ("momentum", "amsgrad", "centered") if o in TABLE[name].other}
-    options = {**TABLE[name].base, **flags}
+    options = _stateful(name)
     params = _params(_values(0))
     optimizer = getattr(optim, name)(params, **options)
     _train(optimizer, params, range(3))
@@ -234,10 +239,10 @@ def launches(monkeypatch) -> list[tuple]:
     return seen
 
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {}), ("SGD", {"momentum": 0.9}), ("AdamW", {"amsgrad": True})])
-def test_a_step_is_one_launch_and_no_copy(name: str, options: dict, launches, device) -> None:
+@pytest.mark.parametrize("name", TABLE)
+def test_a_step_is_one_launch_and_no_copy(name: str, launches, device) -> None:
     params = _params(_values(0))
-    optimizer = getattr(optim, name)(params, **options)
+    optimizer = getattr(optim, name)(params, **_stateful(name))
     _set_grads(params, _values(1))
     optimizer.step()
     launches.clear()
@@ -261,21 +266,23 @@ def test_each_dtype_and_group_has_a_launch(launches, device) -> None:
     assert len(launches) == 3  # float32; float32 and float16 in the second group
 
 
-def test_hyperparameter_values_build_nothing(device) -> None:
+@pytest.mark.parametrize("name", TABLE)
+def test_only_states_build_kernels(name: str, device) -> None:
+    """Not values of hyper-parameters, nor options that need no state."""
     from clgrad.runtime.program import _kernels
 
+    options = {k: v for k, v in _stateful(name).items() if k not in TABLE[name].base}
     params = _params(_values(0))
-    optimizer = optim.SGD(params, lr=0.1, momentum=0.9)
     _set_grads(params, _values(1))
+    optimizer = getattr(optim, name)(params, **options)
     optimizer.step()
     known = len(_kernels)
-    optimizer.param_groups[0].update(lr=0.037, momentum=0.41, dampening=0.2)
+    optimizer.param_groups[0].update({k: v for k, v in TABLE[name].other.items() if k != "nesterov"})
     optimizer.step()
-    optim.SGD(params, lr=0.77, momentum=0.13).step()
+    if name == "SGD":
+        optimizer.param_groups[0].update(dampening=0, nesterov=True)
+        optimizer.step()
     assert len(_kernels) == known
-    optimizer.param_groups[0]["weight_decay"] = 0.1234  # an option that changes code
-    optimizer.step()
-    assert len(_kernels) == known + 1
 
 
 @pytest.mark.parametrize("count", [1, 9, 150])
@@ -379,41 +386,115 @@ def test_step_returns_the_closures_loss_and_zero_grad_clears(device) -> None:
 # Saving --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {}), ("SGD", {"momentum": 0.9, "dampening": 0.3}),
-                                               ("Adam", {"amsgrad": True}), ("AdamW", {})], ids=str)
-def test_state_dict_round_trip(name: str, options: dict, device) -> None:
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("way", ["state_dict", "pickle", "deepcopy"])
+def test_round_trips_continue_the_trajectory(name: str, way: str, device) -> None:
     params = _params(_values(0))
-    first = getattr(optim, name)(params, lr=0.1, **options)
+    first = getattr(optim, name)(params, **_stateful(name))
     _train(first, params, range(3))
-    saved = first.state_dict()
-    copies = _params([p.data.numpy() for p in params])
-    second = getattr(optim, name)(copies, lr=0.9, **options)
-    second.load_state_dict(saved)
-    assert second.param_groups[0]["lr"] == 0.1
+    if way == "state_dict":
+        copies = _params([p.data.numpy() for p in params])
+        second = getattr(optim, name)(copies, lr=0.9)
+        second.load_state_dict(first.state_dict())
+        assert second.param_groups[0]["lr"] == TABLE[name].base["lr"]
+    else:
+        second = pickle.loads(pickle.dumps(first)) if way == "pickle" else copy.deepcopy(first)
+        copies = second.param_groups[0]["params"]
+    assert second.state_dict()["param_groups"] == first.state_dict()["param_groups"]
     _train(first, params, range(3, 6))
     _train(second, copies, range(3, 6))
-    for copy, p in zip(copies, params):
-        np.testing.assert_array_equal(copy.data.numpy(), p.data.numpy())
+    for c, p in zip(copies, params):
+        np.testing.assert_array_equal(c.data.numpy(), p.data.numpy())
 
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True}), ("AdamW", {})],
-                         ids=str)
-def test_state_dict_has_pytorchs_structure_and_takes_pytorchs(name: str, options: dict, device) -> None:
+def _to_torch(torch: Any, value: Any) -> Any:
+    """A state_dict with PyTorch's tensors for our arrays."""
+    if isinstance(value, dict):
+        return {k: _to_torch(torch, v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_to_torch(torch, v) for v in value]
+    return torch.from_numpy(value.numpy()) if isinstance(value, Variable) else value
+
+
+def _to_numpy(value: Any) -> Any:
+    """A state_dict of PyTorch's with NumPy arrays for its tensors."""
+    if isinstance(value, dict):
+        return {k: _to_numpy(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_to_numpy(v) for v in value]
+    return value.numpy() if hasattr(value, "detach") else value
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+@pytest.mark.parametrize("convert", [lambda s: s, _to_numpy], ids=["tensors", "arrays"])
+def test_state_dicts_go_to_pytorch_and_come_from_it(name: str, convert: Any, device) -> None:
     torch = pytest.importorskip("torch")
+    options = _stateful(name)
     theirs = [torch.tensor(v, requires_grad=True) for v in _values(0)]
-    other = getattr(torch.optim, name)([{"params": theirs[:2]}, {"params": theirs[2:], "lr": 0.3}], lr=0.1, **options)
+    other = getattr(torch.optim, name)([{"params": theirs[:2]}, {"params": theirs[2:], "lr": 0.3}], **options)
     _torch_train(torch, other, theirs, range(4))
     params = _params([t.detach().numpy() for t in theirs])
-    ours = getattr(optim, name)([{"params": params[:2]}, {"params": params[2:]}], **options)
-    ours.load_state_dict(other.state_dict())
-    assert [g["lr"] for g in ours.param_groups] == [0.1, 0.3]
-    back, expected = ours.state_dict(), other.state_dict()
-    assert back["state"].keys() == expected["state"].keys()
-    assert all(back["state"][k].keys() == expected["state"][k].keys() for k in back["state"])
-    assert [g["params"] for g in back["param_groups"]] == [[0, 1], [2, 3, 4]]
+    ours = getattr(optim, name)([{"params": params[:2]}, {"params": params[2:]}])
+    ours.load_state_dict(convert(other.state_dict()))
+    assert [g["lr"] for g in ours.param_groups] == [options["lr"], 0.3]
+    assert ours.state_dict()["param_groups"] == other.state_dict()["param_groups"]
     _train(ours, params, range(4, 8))
     _torch_train(torch, other, theirs, range(4, 8))
     _assert_same(params, theirs)
+    back, expected = ours.state_dict(), other.state_dict()
+    assert {k: v.keys() for k, v in back["state"].items()} == {k: v.keys() for k, v in expected["state"].items()}
+    third = getattr(torch.optim, name)([{"params": theirs[:2]}, {"params": theirs[2:]}])
+    third.load_state_dict(_to_torch(torch, back))
+    _train(ours, params, range(8, 12))
+    _torch_train(torch, third, theirs, range(8, 12))
+    _assert_same(params, theirs)
+
+
+def test_loaded_state_is_a_copy_and_what_is_missing_takes_its_default(device) -> None:
+    p, q = _params([np.ones(3, np.float32)] * 2)
+    first, second = optim.Adam([p]), optim.Adam([q], lr=0.5)
+    p.grad = clgrad.ones(3)
+    first.step()
+    saved = first.state_dict()
+    saved["param_groups"][0] = {"lr": 0.25, "betas": [0.5, 0.75], "params": [0]}  # as an old or a JSON file has it
+    second.load_state_dict(saved)
+    assert second.param_groups[0] == {**second.defaults, "lr": 0.25, "betas": (0.5, 0.75), "params": [q]}
+    second.state[q]["exp_avg"].data.fill_(7)
+    assert first.state[p]["exp_avg"].tolist() != [7, 7, 7]
+
+
+def test_whoever_changes_the_state_is_heard(device) -> None:
+    """An entry put in place of ours, one taken out, all forgotten: as if the optimiser held no memory beside it."""
+    p, = _params([np.zeros(3, np.float32)])
+    optimizer = optim.SGD([p], lr=1.0, momentum=0.5, dampening=0.25)
+    p.grad = clgrad.ones(3)
+    optimizer.step()
+    assert p.data.tolist() == [-1] * 3
+    optimizer.state[p]["momentum_buffer"] = clgrad.full((3,), 4.0)
+    optimizer.step()
+    assert p.data.tolist() == [-1 - (2 + 0.75)] * 3
+    optimizer.state[p]["momentum_buffer"].zero_()
+    optimizer.step()
+    assert p.data.tolist() == [-3.75 - 0.75] * 3
+    optimizer.state.clear()
+    optimizer.step()
+    assert p.data.tolist() == [-4.5 - 1] * 3
+    optimizer.state[p]["momentum_buffer"] = clgrad.ones(2)
+    with pytest.raises(ShapeError, match=r"SGD.step: got a parameter of shape \(3,\), once \(2,\)"):
+        optimizer.step()
+
+
+def test_adagrad_begins_at_construction_and_states_only_with_a_gradient(device) -> None:
+    p, q = _params([np.ones(3, np.float32), np.ones(2, np.float32)])
+    assert optim.Adagrad([p], initial_accumulator_value=0.5).state_dict()["state"][0]["sum"].tolist() == [0.5] * 3
+    adam = optim.Adam([p, q])
+    assert adam.state_dict()["state"] == {}
+    q.grad = clgrad.ones(2)
+    adam.step()
+    assert list(adam.state_dict()["state"]) == [1]
+    plain = optim.SGD([q])
+    plain.step()
+    assert plain.state_dict()["state"] == {}
 
 
 def test_a_model_converted_after_its_first_steps_keeps_its_state(device) -> None:
@@ -431,6 +512,122 @@ def test_a_model_converted_after_its_first_steps_keeps_its_state(device) -> None
         optimizer.step()
 
 
+# Groups, names, hooks ------------------------------------------------------------------------------------------------
+
+
+def test_groups_override_defaults_and_may_be_added(device) -> None:
+    values, grads = _values(0, shapes=[(3,), (4,)]), _values(1, shapes=[(3,), (4,)])
+    params = _params(values)
+    optimizer = optim.SGD([{"params": params[0], "weight_decay": 0.5}], lr=0.25)
+    optimizer.add_param_group({"params": [params[1]], "lr": 1.0, "maximize": True})
+    _set_grads(params, grads)
+    optimizer.step()
+    assert_close(params[0], values[0] - 0.25 * (grads[0] + 0.5 * values[0]))
+    assert_close(params[1], values[1] + grads[1])
+
+
+def test_named_parameters(device) -> None:
+    model = clgrad.nn.Linear(2, 1)
+    optimizer = optim.Adam(model.named_parameters())
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+    assert optimizer.param_groups[0]["params"] == list(model.parameters())
+    with pytest.raises(ValueError, match=r"Adam.add_param_group: got groups with and without names"):
+        optimizer.add_param_group({"params": _params([np.ones(2)])})
+    with pytest.raises(ValueError, match="SGD: got parameters with and without names"):
+        optim.SGD([("a", model.weight), model.bias])
+    plain = optim.Adam(model.parameters())
+    optimizer.load_state_dict(plain.state_dict())
+    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+
+
+def test_step_hooks_run_around_a_step_and_may_change_its_arguments(device) -> None:
+    p, = _params([np.ones(2, np.float32)])
+    p.grad = clgrad.ones(2)
+    optimizer = optim.SGD([p], lr=0.5)
+    seen: list[Any] = []
+
+    def before(o: Any, args: tuple, kwargs: dict) -> tuple:
+        seen.append(("before", o is optimizer, args == (optimizer,), kwargs, p.data.tolist()))
+        return (o, lambda: "other loss"), {}
+
+    def after(o: Any, args: tuple, kwargs: dict) -> None:
+        seen.append(("after", o is optimizer, len(args), kwargs, p.data.tolist()))
+
+    handles = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
+    assert optimizer.step() == "other loss"
+    assert seen == [("before", True, True, {}, [1, 1]), ("after", True, 2, {}, [0.5, 0.5])]
+    for handle in handles:
+        handle.remove()
+    assert optimizer.step() is None
+    assert len(seen) == 2
+    with optimizer.register_step_pre_hook(lambda o, args, kwargs: "nonsense"), \
+            pytest.raises(RuntimeError, match=r"SGD.step: got 'nonsense' from a pre-hook"):
+        optimizer.step()
+    from clgrad.optim import optimizer as base
+    with base.register_optimizer_step_pre_hook(lambda *_: seen.append("all before")), \
+            base.register_optimizer_step_post_hook(lambda *_: seen.append("all after")):
+        optim.Adam([p]).step()
+    optimizer.step()
+    assert seen[2:] == ["all before", "all after"]
+
+
+def test_state_dict_hooks(device) -> None:
+    p, = _params([np.ones(2, np.float32)])
+    optimizer = optim.SGD([p], lr=0.5)
+    seen: list[str] = []
+    optimizer.register_state_dict_pre_hook(lambda o: seen.append("second"))
+    optimizer.register_state_dict_pre_hook(lambda o: seen.append("first"), prepend=True)
+    optimizer.register_state_dict_post_hook(lambda o, d: {**d, "note": 1})
+    saved = optimizer.state_dict()
+    assert (seen, saved["note"]) == (["first", "second"], 1)
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: {k: v for k, v in d.items() if k != "note"})
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: seen.append(d["note"]), prepend=True)
+    optimizer.register_load_state_dict_post_hook(lambda o: seen.append("loaded"))
+    optimizer.load_state_dict(saved)
+    assert seen[2:] == [1, "loaded"]
+    assert saved["note"] == 1
+
+
+class _Plain(optim.Optimizer):
+    """As people write their own: torch's base, a dict of defaults, a loop."""
+
+    def __init__(self, params: Any, lr: float = 0.5) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @clgrad.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                state["last"] = p.grad.clone()
+                p -= group["lr"] * p.grad
+
+
+def test_an_optimizer_of_ones_own(device) -> None:
+    p, = _params([np.ones(2, np.float32)])
+    p.grad = clgrad.ones(2)
+    first, calls = _Plain([p]), []
+    first.register_step_post_hook(lambda *_: calls.append(1))
+    first.step()
+    assert (p.data.tolist(), calls) == ([0.5, 0.5], [1])
+    second = _Plain([p])
+    second.load_state_dict(first.state_dict())
+    assert second.state[p]["step"] == 1
+    assert second.state[p]["last"].tolist() == [1, 1]
+    with pytest.raises(NotImplementedError, match="Optimizer needs step"):
+        optim.Optimizer([p], {}).step()
+
+
+def test_a_required_option(device) -> None:
+    from clgrad.optim.optimizer import required
+
+    p, = _params([np.ones(2)])
+    with pytest.raises(ValueError, match=r"Optimizer.add_param_group: got no lr; expected a value for it"):
+        optim.Optimizer([p], {"lr": required})
+    assert optim.Optimizer([{"params": p, "lr": 2}], {"lr": required}).param_groups[0]["lr"] == 2
+
+
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +640,19 @@ def test_a_model_converted_after_its_first_steps_keeps_its_state(device) -> None
     (lambda p: optim.Adam(p, betas=(0.9, 1.0)), ValueError, "Adam: got betas=1.0; expected Python numbers, 0.0 <="),
     (lambda p: optim.AdamW(p, eps=-1e-8), ValueError, "AdamW: got eps=-1e-08"),
     (lambda p: optim.Adam(p, lr=clgrad.tensor(0.1)), ValueError, "Adam: got lr=a Variable"),
+    (lambda p: optim.NAdam(p, momentum_decay=-1), ValueError, "NAdam: got momentum_decay=-1"),
+    (lambda p: optim.RAdam(p, betas=(-0.1, 0.9)), ValueError, "RAdam: got betas=-0.1"),
+    (lambda p: optim.Adamax(p, weight_decay=-1), ValueError, "Adamax: got weight_decay=-1"),
+    (lambda p: optim.Adagrad(p, lr_decay=-1), ValueError, "Adagrad: got lr_decay=-1"),
+    (lambda p: optim.Adagrad(p, initial_accumulator_value=-1), ValueError, "Adagrad: got initial_accumulator_value=-1"),
+    (lambda p: optim.Adadelta(p, rho=1.5), ValueError, "Adadelta: got rho=1.5; expected 0 <= rho <= 1"),
+    (lambda p: optim.RMSprop(p, alpha=-1), ValueError, "RMSprop: got alpha=-1"),
+    (lambda p: optim.Rprop(p, etas=(1.5, 2.0)), ValueError, "Rprop: got etas=(1.5, 2.0); expected 0 < etas[0] < 1 <"),
+    (lambda p: optim.ASGD(p, weight_decay=-1), ValueError, "ASGD: got weight_decay=-1"),
+    (lambda p: optim.Lion(p, betas=(0.9, 1.0)), ValueError, "Lion: got betas=1.0"),
+    (lambda p: optim.Adam(p, differentiable=True), NotImplementedError, "Adam: got differentiable=True; expected"),
+    (lambda p: optim.SGD(p, fused=True, foreach=True), RuntimeError, "SGD: got fused=True and foreach=True"),
+    (lambda p: optim.SGD([{"lr": 1}]), KeyError, "\"SGD.add_param_group: got the keys ['lr']; expected 'params'"),
     (lambda p: optim.SGD([]), ValueError, "SGD: got an empty parameter list"),
     (lambda p: optim.SGD(p[0]), TypeError, "SGD: got one Variable; expected an iterable"),
     (lambda p: optim.SGD([1.0]), TypeError, "SGD: got a parameter of type float"),
@@ -490,5 +700,10 @@ def test_float64_on_a_device_without_it(device, monkeypatch) -> None:
 
 
 def test_repr_shows_groups(device) -> None:
-    text = repr(optim.SGD(_params([np.ones(2, np.float32)]), lr=0.5))
-    assert text.splitlines()[:4] == ["SGD (", "Parameter Group 0", "    dampening: 0", "    lr: 0.5"]
+    p, q = _params([np.ones(2)] * 2)
+    text = repr(optim.Lion([{"params": p}, {"params": q, "lr": 2}], lr=0.5))
+    lines = text.splitlines()
+    assert lines[:3] == ["Lion (", "Parameter Group 0", "    betas: (0.9, 0.99)"]
+    assert "    lr: 0.5" in lines[:lines.index("Parameter Group 1")]
+    assert "    lr: 2" in lines[lines.index("Parameter Group 1"):]
+    assert lines[-1] == ")"

@@ -43,8 +43,8 @@ def get_total_norm(tensors: Iterable[Any] | Variable, norm_type: float = 2.0, er
         return Variable(full((), 0, dtypes.get_default_dtype(), default_device()))
     order, home = float(norm_type), arrays[0].device
     dtype = dtypes.result_type(*{compute_dtype(a.dtype) for a in arrays})
-    norms = [move(vector_norm(a.astype(compute_dtype(a.dtype)), order), home).astype(dtype) for a in arrays]
-    total = vector_norm(stack(norms), order)
+    norms = [move(vector_norm(a.astype(compute_dtype(a.dtype)), order), home).astype(dtype) for a in arrays if a.size]
+    total = vector_norm(stack(norms), order) if norms else full((), 0, dtype, home)
     if error_if_nonfinite and not isfinite(total).item():
         raise RuntimeError(bad("clip_grad_norm_", f"gradients whose norm of order {order} is {total.item()}",
                                "a finite norm", "Look for infinities and NaNs (CLGRAD_CHECK=1), or pass "
