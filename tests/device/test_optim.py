@@ -512,6 +512,22 @@ def test_a_model_converted_after_its_first_steps_keeps_its_state(device) -> None
         optimizer.step()
 
 
+def test_asgd_averages_its_path_after_t0(device) -> None:
+    """The average follows the parameter until the step after t0, then is the mean of the points since."""
+    p, = _params([np.zeros(1, np.float32)])
+    optimizer = optim.ASGD([p], lr=1.0, lambd=0.0, t0=2)
+    path, averages = [], []
+    for step in range(6):
+        p.grad = clgrad.full((1,), float(step))
+        optimizer.step()
+        path.append(p.item())
+        averages.append(optimizer.state[p]["ax"].item())
+    assert path == [0, -1, -3, -6, -10, -15]
+    assert averages[:4] == path[:4]
+    np.testing.assert_allclose(averages[4:], [np.mean(path[3:5]), np.mean(path[3:6])], rtol=1e-6)
+    assert (optimizer.state[p]["step"], optimizer.state[p]["mu"]) == (6, 0.25)
+
+
 # Groups, names, hooks ------------------------------------------------------------------------------------------------
 
 
