@@ -18,6 +18,7 @@ import pytest
 
 import clgrad
 from clgrad import Variable, optim
+from clgrad.core import dtypes
 from clgrad.core.errors import DTypeError, ShapeError
 from clgrad.families import optimize
 from clgrad.ndarray import from_host
@@ -184,19 +185,24 @@ def test_twenty_steps_follow_the_formula(name: str, options: dict, device) -> No
         assert_close(p, optim_reference.trajectory(name, _values(0, d)[number], grads, options), dtype=d)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", TABLE)
-def test_float16_is_computed_in_float_with_float_states(name: str, device) -> None:
+def test_sixteen_bits_are_computed_in_float_with_float_states(name: str, dtype: str, device) -> None:
     """A parameter is rounded after each step; a small one may round the other way now and then."""
-    base = TABLE[name].base
-    params = _params(_values(0, "float16"))
+    kind = dtypes.dtype(dtype).np
+    base, start = TABLE[name].base, [v.astype(kind) for v in _values(0)]
+    grads = [[g.astype(kind) for g in step] for step in _gradients("float32")[:5]]
+    params = _params(start)
     optimizer = getattr(optim, name)(params, **base)
-    _train(optimizer, params, range(5), "float16")
-    grads = [_values(100 + step, "float16") for step in range(5)]
+    for step in grads:
+        _set_grads(params, step)
+        optimizer.step()
     for n, p in enumerate(params):
-        expected = optim_reference.trajectory(name, _values(0, "float16")[n], [g[n] for g in grads], base, rounded=True)
-        assert_close(p, expected, dtype="float16")
-    for value in optimizer.state[params[0]].values():
-        assert not isinstance(value, Variable) or value.dtype is clgrad.float32
+        expected = optim_reference.trajectory(name, start[n], [g[n] for g in grads], base, rounded=True)
+        assert_close(p, expected, dtype=dtype)
+    states = [v for v in optimizer.state_dict()["state"].get(0, {}).values() if isinstance(v, Variable)]
+    assert all(v.dtype is clgrad.float32 for v in states)
+    assert len(states) == len(optimizer.update.states_of(frozenset()))
 
 
 @pytest.mark.parametrize("name", TABLE)
