@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DTypeError, missing
+from .errors import DTypeError, bad, missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +241,8 @@ def finfo(spec: Any = None) -> FloatInfo:
     Raises DTypeError for other dtypes.
     """
     d = _default_float if spec is None else dtype(spec)
-    check_kind("finfo", "fc", d)
+    if d.kind not in "fc":
+        raise DTypeError(bad("finfo", d, "a float or complex dtype", "Use iinfo for integers."))
     if d is bfloat16:
         return _BFLOAT16
     info = np.finfo(d.np)
@@ -252,7 +253,8 @@ def finfo(spec: Any = None) -> FloatInfo:
 def iinfo(spec: Any) -> IntInfo:
     """Limits of an integer dtype, as Python ints. Raises DTypeError for other dtypes."""
     d = dtype(spec)
-    check_kind("iinfo", "iu", d)
+    if d.kind not in "iu":
+        raise DTypeError(bad("iinfo", d, "an integer dtype", "Use finfo for floats."))
     info = np.iinfo(d.np)
     return IntInfo(info.bits, int(info.max), int(info.min), d)
 

@@ -192,7 +192,7 @@ pow = composite("pow", "x, y", "elementwise", tensors=("x", "y"), run=_pow, oper
 
 _NO = [ZERO_GRAD, ZERO_GRAD]
 eq = elementwise("eq", "x, y", c={"c": "all(x == y)", "biuf": "x == y"}, dtype=TRUTH, grad=_NO, ref=np.equal,
-                 operator="eq", aliases=("equal",), kinds=_ANY, doc="x == y, elementwise.", domain=(-2, 2))
+                 operator="eq", kinds=_ANY, doc="x == y, elementwise.", domain=(-2, 2))
 ne = elementwise("ne", "x, y", c={"c": "any(x != y)", "biuf": "x != y"}, dtype=TRUTH, grad=_NO, ref=np.not_equal,
                  operator="ne", aliases=("not_equal",), kinds=_ANY, doc="x != y, elementwise.")
 lt = elementwise("lt", "x, y", c="x < y", dtype=TRUTH, grad=_NO, ref=np.less, operator="lt", aliases=("less",),

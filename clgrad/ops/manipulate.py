@@ -854,6 +854,16 @@ allclose = composite("allclose", "x, y, rtol=1e-05, atol=1e-08, equal_nan=False"
                      doc="Whether all elements are close, as a Python bool: waits for them.")
 
 
+def _equal(x: Any, y: Any) -> bool:
+    return x.shape == y.shape and bool(all(unwrap(eq(x, y))).item())
+
+
+equal = composite("equal", "x, y", _FAMILY, tensors=("x", "y"), run=_equal, ref=np.array_equal,
+                  cases=(Case(((3, 5), (3, 5))), Case(((3,), (4,)))),
+                  doc="Whether shapes and all elements are equal, as a Python bool: waits for them. NaN equals nothing. "
+                      "Elementwise: eq.")
+
+
 def _nan_to_num(x: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
     if x.dtype.kind != "f":
         return x
