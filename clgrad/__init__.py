@@ -5,11 +5,14 @@ Importing opens no device and builds nothing; the first op does.
 
 from . import array as array
 from . import autograd as autograd
+from . import cuda as cuda
 from . import io as io
+from . import jit as jit
 from . import nn as nn
 from . import optim as optim
 from . import utils as utils
 from .autograd import Function as Function
+from .autograd import Variable as Tensor
 from .autograd import Variable as Variable
 from .autograd import enable_grad as enable_grad
 from .autograd import is_grad_enabled as is_grad_enabled
@@ -41,9 +44,11 @@ from .core.dtypes import iinfo as iinfo
 from .core.dtypes import result_type as result_type
 from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import OutOfMemoryError as OutOfMemoryError
+from .core.shapes import Size as Size
 from .factories import *
 from .io import load as load
 from .io import save as save
+from .legacy import *
 from .ndarray import Array as Array
 from .ops import FUNCTIONS as _FUNCTIONS
 from .runtime.device import Device as Device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class FunctionNode(Node):
 
     __slots__ = ("context", "function", "outputs", "saved")
 
-    def __init__(self, function: type, context: Context, inputs: Sequence[Any], outputs: Sequence[Variable]) -> None:
+    def __init__(self, function: Any, context: Context, inputs: Sequence[Any], outputs: Sequence[Variable]) -> None:
         super().__init__(inputs, [t._data if isinstance(t, Variable) else t for t in inputs], len(outputs))
         self.outputs = tuple((o.shape, o.dtype, o.device) for o in outputs)
         self.function = function
@@ -110,13 +111,34 @@ class FunctionNode(Node):
         self.saved = None
 
 
+class _Called:
+    """An instance whose methods are forward and backward, in the place of a class whose static methods are."""
+
+    def __init__(self, instance: Function) -> None:
+        self.instance = instance
+        self.__name__ = type(instance).__name__
+
+    def forward(self, context: Context, *inputs: Any) -> Any:
+        self.instance._context = context
+        return self.instance.forward(*inputs)
+
+    def backward(self, context: Context, *grad_outputs: Any) -> Any:
+        self.instance._context = context
+        return self.instance.backward(*grad_outputs)
+
+
 class Function:
     """Base of user-defined ops.
 
     Subclass it with static methods ``forward(ctx, *inputs)`` and ``backward(ctx, *grad_outputs)``, and call
     ``Sub.apply(*inputs)``. Forward is not recorded; backward is, under ``create_graph``, so that a second order
     follows from the ops it uses. Backward returns one gradient (or None) an input.
+
+    PyTorch's older style works too: methods ``forward(self, *inputs)`` and ``backward(self, *grad_outputs)`` that
+    save by ``self.save_for_backward(...)``, and an instance that is called.
     """
+
+    _context: Context | None = None
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
@@ -129,21 +151,40 @@ class Function:
     @classmethod
     def apply(cls, *inputs: Any) -> Any:
         """Run forward on ``inputs`` and record one node."""
-        context = Context(tuple(isinstance(t, Variable) and t.requires_grad for t in inputs))
-        with no_grad():
-            results = cls.forward(context, *inputs)
-        several = isinstance(results, tuple)
-        outputs = []
-        for r in results if several else (results,):
-            if not isinstance(r, (Variable, Array)):
-                raise GraphError(bad(cls.__name__, f"a {type(r).__name__} from forward", "Variables",
-                                     "Return Variables from forward."))
-            # an input handed back as it is must not be turned into the node's result
-            outputs.append(Variable(r._data if isinstance(r, Variable) else r) if any(r is t for t in inputs) or
-                           isinstance(r, Array) else r)
-        if _state.enabled and any(context.needs_input_grad):
-            node = FunctionNode(cls, context, inputs, outputs)
-            for place, o in enumerate(outputs):
-                if o.dtype.kind in "fc" and id(o) not in context._untracked:
-                    o.node, o.index, o._requires_grad = node, place, True
-        return tuple(outputs) if several else outputs[0]
+        return _recorded(cls, inputs)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the instance's own forward and record one node: the older style."""
+        kind = type(self)
+        if any(isinstance(inspect.getattr_static(kind, name), staticmethod) for name in ("forward", "backward")):
+            raise TypeError(bad(kind.__name__, "a call of an instance whose forward or backward is static",
+                                f"{kind.__name__}.apply(...)", "Or make both plain methods of self."))
+        return _recorded(_Called(self), inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        # what an instance of the older style uses of its context
+        if name in ("save_for_backward", "mark_non_differentiable", "saved_tensors", "saved_variables",
+                    "needs_input_grad") and self._context is not None:
+            return getattr(self._context, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+def _recorded(function: Any, inputs: Sequence[Any]) -> Any:
+    context = Context(tuple(isinstance(t, Variable) and t.requires_grad for t in inputs))
+    with no_grad():
+        results = function.forward(context, *inputs)
+    several = isinstance(results, tuple)
+    outputs = []
+    for r in results if several else (results,):
+        if not isinstance(r, (Variable, Array)):
+            raise GraphError(bad(function.__name__, f"a {type(r).__name__} from forward", "Variables",
+                                 "Return Variables from forward."))
+        # an input handed back as it is must not be turned into the node's result
+        outputs.append(Variable(r._data if isinstance(r, Variable) else r) if any(r is t for t in inputs) or
+                       isinstance(r, Array) else r)
+    if _state.enabled and any(context.needs_input_grad):
+        node = FunctionNode(function, context, inputs, outputs)
+        for place, o in enumerate(outputs):
+            if o.dtype.kind in "fc" and id(o) not in context._untracked:
+                o.node, o.index, o._requires_grad = node, place, True
+    return tuple(outputs) if several else outputs[0]

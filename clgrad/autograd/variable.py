@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, GraphError, bad
+from ..core.shapes import Size
 from ..ndarray import Array, Storage, describe, from_host
 from ..runtime.device import Device
 
@@ -109,8 +110,8 @@ class Variable:
     # What it is ----------------------------------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+    def shape(self) -> Size:
+        return Size(self._data.shape)
 
     @property
     def dtype(self) -> DType:
@@ -141,8 +142,8 @@ class Variable:
         return len(self._data.shape)
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or the length of one axis."""
-        return self._data.shape if dim is None else self._data.shape[dim]
+        """The shape as a Size, or the length of one axis."""
+        return Size(self._data.shape) if dim is None else self._data.shape[dim]
 
     def numel(self) -> int:
         """Number of elements."""

@@ -108,6 +108,9 @@ INTEGER = tuple(d for d in ALL if d.kind in "iu")
 NUMERIC = INTEGER + FLOAT + COMPLEX
 ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64,
            "bool_": bool_, "cfloat": complex64, "cdouble": complex128}  # PyTorch's second names
+TENSOR_TYPES = {"FloatTensor": float32, "DoubleTensor": float64, "HalfTensor": float16, "BFloat16Tensor": bfloat16,
+                "ByteTensor": uint8, "CharTensor": int8, "ShortTensor": int16, "IntTensor": int32, "LongTensor": int64,
+                "BoolTensor": bool_}  # and its older ones, of a dtype with a place
 
 _BY_NAME = {d.name: d for d in ALL} | ALIASES
 NAMES = frozenset(_BY_NAME)

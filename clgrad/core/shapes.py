@@ -13,6 +13,32 @@ from .errors import ShapeError, bad
 Shape = tuple[int, ...]
 
 
+class Size(tuple):
+    """A shape as PyTorch's users see it: a tuple whose repr is PyTorch's, ``torch.Size([2, 3])``."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self)
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(tuple(self)), spec)  # in sentences, such as errors, as any shape
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return Size(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(super().__add__(tuple(other)))
+
+    def __reduce__(self) -> tuple:
+        return Size, (tuple(self),)
+
+
 @lru_cache(4096)
 def contiguous_strides(shape: Shape) -> Shape:
     """Row-major strides of a shape."""

@@ -12,7 +12,7 @@ from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
 from ..ndarray import Array, move
-from ..runtime.device import Device
+from ..runtime.device import Device, devices
 from ..runtime.device import device as find_device
 from ..table import Case
 from .declare import driver
@@ -56,8 +56,29 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
 
 
 def type_(self: Any, dtype: Any = None) -> Any:
-    """The dtype's name, or with ``dtype`` the array converted to it."""
-    return repr(self.dtype) if dtype is None else to(self, dtype)
+    """The array converted to a dtype or a typed tensor (``FloatTensor``, ``"torch.cuda.FloatTensor"``: a cuda name
+    also says where); without one, the typed tensor's name, as PyTorch gives it."""
+    if dtype is None:
+        names = {d: name for name, d in dtypes.TENSOR_TYPES.items()}
+        name = names.get(self.dtype, self.dtype.name)
+        return f"torch.cuda.{name}" if self.device.type == "gpu" else f"torch.{name}"
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "tensor_type", "")
+    *place, last = name.split(".")
+    if last in dtypes.TENSOR_TYPES:
+        return to(self, dtypes.TENSOR_TYPES[last], device="cuda" if "cuda" in place else None)
+    return to(self, dtype)
+
+
+def cuda(self: Any, device: Any = None) -> Any:
+    """The array on the first GPU, or on the default device where there is none (said once, as a warning)."""
+    return to(self, "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+
+
+def cpu(self: Any) -> Any:
+    """The array on a CPU device; itself where it is there, or where there is no CPU device."""
+    if self.device.type == "cpu" or not any(d.type == "cpu" and d.verdict().ok for d in devices()):
+        return self
+    return to(self, "cpu")
 
 
 def copy_(self: Any, source: Any) -> Any:
@@ -91,7 +112,7 @@ def _named(d: DType) -> Callable:
 
 def attach_conversions() -> None:
     """Give Array and Variable the methods above."""
-    methods = {"to": to, "type": type_, "copy_": copy_, "fill_": fill_, "zero_": zero_}
+    methods = {"to": to, "type": type_, "cuda": cuda, "cpu": cpu, "copy_": copy_, "fill_": fill_, "zero_": zero_}
     methods |= {name: _named(d) for name, d in dtypes.ALIASES.items() if name != "bool_"}
     methods |= {"bfloat16": _named(dtypes.bfloat16), "bool": _named(dtypes.bool_)}
     methods |= {"byte": _named(dtypes.uint8), "char": _named(dtypes.int8)}

@@ -860,8 +860,8 @@ def _equal(x: Any, y: Any) -> bool:
 
 equal = composite("equal", "x, y", _FAMILY, tensors=("x", "y"), run=_equal, ref=np.array_equal,
                   cases=(Case(((3, 5), (3, 5))), Case(((3,), (4,)))),
-                  doc="Whether shapes and all elements are equal, as a Python bool: waits for them. NaN equals nothing. "
-                      "Elementwise: eq.")
+                  doc="Whether shapes and all elements are equal, as a Python bool: waits for them. NaN equals "
+                      "nothing. Elementwise: eq.")
 
 
 def _nan_to_num(x: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:

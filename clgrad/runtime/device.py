@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import threading
+import warnings
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -327,13 +328,16 @@ def devices() -> list[Device]:
 def device(spec: Any = None) -> Device:
     """The device meant by ``"gpu"``, ``"cpu"``, ``"pocl:0"``, an index into ``devices()``, or part of a name.
 
-    None gives the current default. Raises DeviceError when nothing fits, and when the device that fits is broken.
+    ``"cuda"`` and ``"cuda:1"`` are GPUs by number, and the default device where there is none, with a warning. None
+    gives the current default. Raises DeviceError when nothing fits, and when the device that fits is broken.
     """
     if isinstance(spec, Device):
         return spec
     if spec is None:
         return default_device()
     everything = devices()
+    if isinstance(spec, str) and spec.strip().lower().partition(":")[0] == "cuda":
+        return _cuda(spec, everything)
     matching = _matching(spec, everything)
     if not matching:
         known = ", ".join(f"{d} ({d.name})" for d in everything) or "none"
@@ -345,6 +349,26 @@ def device(spec: Any = None) -> Device:
         raise DeviceError(f"device: got {spec!r}, which is {d} ({d.name}), whose driver is broken: "
                           f"{d.verdict().reason}. Choose another device (python -m clgrad lists them).")
     return working
+
+
+def _cuda(spec: str, everything: list[Device]) -> Device:
+    """A cuda name means a GPU of any vendor, so that programs written for one run; without any, the default device."""
+    number = spec.partition(":")[2].strip() or "0"
+    working = [d for d in everything if d.type == "gpu" and d.verdict().ok]
+    if number.isdigit() and int(number) < len(working):
+        return working[int(number)]
+    if working or not number.isdigit():
+        raise DeviceError(f"device: got {spec!r}; expected cuda:0 to cuda:{max(len(working) - 1, 0)}. "
+                          f"Found {len(working)} working GPUs (python -m clgrad lists them).")
+    chosen = default_device()
+    if not _said_no_gpu:
+        _said_no_gpu.append(spec)
+        warnings.warn(f"device: there is no GPU for {spec!r}; using the default device {chosen} ({chosen.name}), also "
+                      "for every cuda name to come", stacklevel=3)
+    return chosen
+
+
+_said_no_gpu: list[str] = []
 
 
 def _matching(spec: Any, everything: list[Device]) -> list[Device]:

@@ -117,9 +117,9 @@ def test_limits_of_floats(d: DType) -> None:
 def test_limits_of_integers() -> None:
     assert dtypes.iinfo("int8") == (8, 127, -128, dtypes.int8)
     assert dtypes.iinfo(dtypes.uint64).max == 2**64 - 1
-    with pytest.raises(DTypeError, match="iinfo: got clgrad.float32; expected an integer dtype"):
+    with pytest.raises(DTypeError, match=r"iinfo: got clgrad\.float32; expected an integer dtype"):
         dtypes.iinfo("float32")
-    with pytest.raises(DTypeError, match="finfo: got clgrad.int32; expected a float or complex dtype"):
+    with pytest.raises(DTypeError, match=r"finfo: got clgrad\.int32; expected a float or complex dtype"):
         dtypes.finfo("int32")
 
 
