@@ -58,17 +58,29 @@ class Case:
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Matrices:
+    """A domain of matrices rather than numbers: "general", "square" (well-conditioned), "symmetric" (its eigenvalues
+    apart) or "positive" definite. Derivatives of the last two are taken along symmetric changes."""
+
+    kind: str
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One op. ``args`` is its Python signature, tensors first; ``run(*arrays, *attrs)`` computes on plain arrays.
 
     ``grad`` has an entry for each tensor argument: a rule, ZERO_GRAD or NoGrad; or it is one rule for all of them,
     which returns a tuple. ``kinds`` are the dtype kinds taken (b bool, i and u integer, f float, c complex), ``domain``
-    the interval test inputs are drawn from, one for all or one a tensor. ``ref`` computes the same with NumPy.
+    the interval (or kind of Matrices) test inputs are drawn from, one for all or one a tensor. ``ref`` computes the
+    same with NumPy. Without ``half``, 16-bit floats are refused.
     ``operator`` is the Python operator (``"add"`` for ``+``) and ``inplace(target, *operands)`` its writing form.
     A ``composite`` is made of other ops, which carry the derivative. A ``variadic`` method takes its last argument as
-    ints too (``x.permute(1, 0)``); ``several`` results come as a tuple. A ``holomorphic`` op's rules are written as for
-    reals and hold for complex numbers by conjugation, which the engine does; another's give the gradient themselves.
+    ints too (``x.permute(1, 0)``); ``several`` results come as a tuple, and a rule's ``g`` and ``out`` are then lists
+    of them, None where nothing flows back. A ``holomorphic`` op's rules are written as for reals and hold for complex
+    numbers by conjugation, which the engine does; another's, and those of several results, give the gradient
+    themselves. With a ``namespace``, ``linalg_inv`` is ``clgrad.linalg.inv``, and only its aliases are names of
+    ``clgrad`` and methods.
     """
 
     name: str
@@ -93,6 +105,8 @@ class Op:
     sequence: bool = False
     composite: bool = False
     holomorphic: bool = True
+    namespace: str | None = None
+    half: bool = True
     c: str | None = None
     rtype: Callable | None = None
     attrs: tuple[str, ...] = ()
@@ -119,6 +133,20 @@ class Op:
         # whether some argument has a derivative rule: asked at every call, so answered once
         put("differentiable", self.composite or self.joint is not None or any(isinstance(r, Rule) for r in self.rules))
         OPS[self.name] = self
+
+    @property
+    def public_name(self) -> str:
+        """Its name in its namespace."""
+        return self.name.removeprefix(f"{self.namespace}_") if self.namespace else self.name
+
+    @property
+    def top_names(self) -> tuple[str, ...]:
+        """Its names in ``clgrad``, which are its methods' too."""
+        return self.aliases if self.namespace else (self.name, *self.aliases)
+
+    def takes(self, dtype: Any) -> bool:
+        """Whether its tensors may be of a dtype."""
+        return dtype.kind in self.kinds and (self.half or dtype.kind != "f" or dtype.itemsize > 2)
 
     def _resolve_rules(self, put: Callable) -> None:
         if callable(self.grad):
@@ -154,6 +182,7 @@ def make_function(op: Op, apply: Callable) -> Callable:
     exec(f"def {op.name}({op.args}):\n    return {body}", scope)
     function = scope[op.name]
     function.__doc__ = op.doc
-    function.__module__ = "clgrad"
+    function.__name__ = function.__qualname__ = op.public_name
+    function.__module__ = f"clgrad.{op.namespace}" if op.namespace else "clgrad"
     function.op = op
     return function

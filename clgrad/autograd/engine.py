@@ -40,6 +40,8 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
         else:
             arrays.append(t)
     out = op.run(arrays, *attrs) if op.sequence else op.run(*arrays, *attrs)
+    if type(out) is not Array:
+        return _apply_several(op, tensors, arrays, attrs, out, plain, tracked)
     if config.check:
         _check(op.name, arrays, out)
     if plain:
@@ -47,6 +49,20 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
     if tracked and _state.enabled and op.differentiable and out.dtype.kind in "fc":
         return wrap(out, OpNode(op, tensors, arrays, attrs, out))
     return wrap(out)
+
+
+def _apply_several(op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple, outs: tuple, plain: bool,
+                   tracked: bool) -> tuple:
+    """What ``apply`` does with the results of a record that has several: one node for all of them. Results that are
+    not floats (pivots, counts) stay outside the graph."""
+    if config.check:
+        for out in outs:
+            _check(op.name, arrays, out)
+    if plain:
+        return outs
+    node = OpNode(op, tensors, arrays, attrs, outs) if tracked and _state.enabled and op.differentiable else None
+    results = [wrap(out, node if out.dtype.kind in "fc" else None, i) for i, out in enumerate(outs)]
+    return outs._make(results) if hasattr(outs, "_make") else tuple(results)
 
 
 def _check(name: str, arrays: Sequence[Any], out: Array) -> None:
@@ -112,7 +128,7 @@ class Saved:
         self.edge = edge
         self.version = array.storage.version if type(array) is Array else 0
 
-    def get(self, op: str, name: str, create_graph: bool, node: Any = None) -> Any:
+    def get(self, op: str, name: str, create_graph: bool, node: Any = None, index: int = 0) -> Any:
         """The value again: an Array, or a Variable in its place of the graph. A scalar is itself."""
         array = self.array
         if type(array) is not Array:
@@ -124,7 +140,7 @@ class Saved:
         if not create_graph:
             return array
         if node is not None:
-            return Variable(array, node=node)
+            return Variable(array, node=node if array.dtype.kind in "fc" else None, index=index)
         if self.edge is None:
             return Variable(array)
         target, index = self.edge
@@ -138,14 +154,15 @@ class OpNode(Node):
 
     __slots__ = ("attrs", "op", "saved")
 
-    def __init__(self, op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple, out: Array) -> None:
-        super().__init__(tensors, arrays, 1)
+    def __init__(self, op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple,
+                 out: Array | tuple[Array, ...]) -> None:
+        super().__init__(tensors, arrays, 1 if type(out) is Array else len(out))
         self.op = op
         self.attrs = attrs
         saved: dict[str, Any] = {}
         for name in op.saves:
             if name == "out":
-                saved[name] = Saved(out, None)
+                saved[name] = Saved(out, None) if type(out) is Array else [Saved(o, None) for o in out]
             elif op.sequence:
                 saved[name] = [Saved(a, e) for a, e in zip(arrays, self.edges)]
             else:
@@ -168,7 +185,8 @@ class OpNode(Node):
         if type(kept) is Saved:
             return kept.get(op.name, name, create_graph, self if name == "out" else None)
         if kept is not None:
-            return [s.get(op.name, name, create_graph) for s in kept]
+            node = self if name == "out" else None
+            return [s.get(op.name, name, create_graph, node, i) for i, s in enumerate(kept)]
         if name in op.attrs:
             return self.attrs[op.attrs.index(name)]
         tensor, what = name.rsplit("_", 1)
@@ -183,6 +201,8 @@ class OpNode(Node):
         if self.saved is None:
             raise GraphError(f"{op.name}: backward a second time through a graph whose saved values were freed. "
                              "Call the first backward with retain_graph=True, or run the forward pass again.")
+        if op.several:
+            return self._by_rules(gs, create_graph)
         g = gs[0]
         if g.dtype.kind == "c" and op.holomorphic:
             # With the convention dL/dRe + i dL/dIm, the gradient of f is conj(f') g = conj(f' conj(g)).

@@ -243,14 +243,14 @@ class Variable:
         return copied
 
 
-def wrap(array: Array, node: Any = None) -> Variable:
+def wrap(array: Array, node: Any = None, index: int = 0) -> Variable:
     """A Variable of an op's result, without the constructor's questions: this runs once an op."""
     result = Variable.__new__(Variable)
     result._data = array
     result._requires_grad = node is not None
     result.grad = None
     result.node = node
-    result.index = 0
+    result.index = index
     return result
 
 

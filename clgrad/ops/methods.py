@@ -20,7 +20,7 @@ _OPERANDS = (Array, Variable, int, float, complex, np.generic, np.ndarray)
 
 def attach(op: Op, function: Callable) -> None:
     """Give Array and Variable the method ``op.name`` (and its aliases), its operator, and their writing forms."""
-    names = (op.name, *op.aliases)
+    names = op.top_names
     if op.variadic:
         function = _variadic(op, function)
     for kind in (Array, Variable):
