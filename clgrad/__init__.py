@@ -8,6 +8,7 @@ from . import autograd as autograd
 from . import cuda as cuda
 from . import io as io
 from . import jit as jit
+from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import utils as utils

@@ -17,7 +17,7 @@ from .autograd import Variable, grad
 from .core import dtypes
 from .core.dtypes import DType
 from .ndarray import Array, from_host
-from .table import Case, Op
+from .table import Case, Matrices, Op
 
 # Relative and absolute tolerance by dtype: a few hundred units in the last place, since drivers' functions may be off
 # by up to 16 ulp (OpenCL 1.2 specification, section 7.4) and differ in how they round sums.
@@ -61,14 +61,32 @@ def _rng(*key: Any) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(repr(key).encode()))
 
 
+def domains(op: Op, count: int) -> tuple:
+    """The domain of each of so many tensors."""
+    several = isinstance(op.domain, tuple) and not isinstance(op.domain[0], (int, float))
+    return op.domain if several else (op.domain,) * count
+
+
+def _matrices(kind: str, x: np.ndarray) -> np.ndarray:
+    """Matrices of a kind from matrices of numbers between -1 and 1."""
+    n = x.shape[-1]
+    if kind == "square":
+        return x + 2 * np.sqrt(n) * np.eye(n)
+    if kind == "symmetric":
+        return (x + x.swapaxes(-1, -2)) / 2 + np.diag(np.arange(n))
+    return x @ x.swapaxes(-1, -2) + np.eye(n) if kind == "positive" else x
+
+
 def draw(op: Op, case: Case, dtype: DType) -> tuple[np.ndarray, ...]:
     """Inputs of a case from the op's domain. Arrays in the case (indices) stand for themselves."""
     rng = _rng(op.name, case.shapes if all(isinstance(s, tuple) for s in case.shapes) else len(case.shapes), dtype.name)
-    intervals = op.domain if isinstance(op.domain[0], tuple) else (op.domain,) * len(case.shapes)
     inputs = []
-    for shape, (low, high) in zip(case.shapes, intervals):
+    for shape, domain in zip(case.shapes, domains(op, len(case.shapes))):
+        low, high = (-1.0, 1.0) if isinstance(domain, Matrices) else domain
         if isinstance(shape, np.ndarray):
             inputs.append(shape)
+        elif isinstance(domain, Matrices) and len(shape) > 1:
+            inputs.append(_matrices(domain.kind, rng.uniform(low, high, shape)).astype(dtype.np))
         elif dtype.kind == "b" or (op.name == "where" and not inputs):
             inputs.append(rng.random(shape) < 0.5)
         elif dtype.kind in "iu":

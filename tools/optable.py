@@ -31,6 +31,8 @@ def _derivative(op: Op) -> str:
 def _call(op: Op) -> str:
     """How it is called; a method says so."""
     first, _, rest = op.args.partition(", ")
+    if op.namespace:
+        return f"{op.namespace}.{op.public_name}({op.args})"
     return f"{first}.{op.name}({rest})" if op.method_only else f"{op.name}({op.args})"
 
 

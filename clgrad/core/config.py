@@ -64,6 +64,8 @@ SETTINGS = (
     Setting("form", _choice("auto", "wide", "many"), "auto", "kernel shape: wide-core (CPU), many-core (GPU)"),
     Setting("memory_limit", _size, None, "most bytes the pool of a device may hold, as 512M or 2G"),
     Setting("build_options", str, "-cl-std=CL1.2 -w", "options of every kernel build; empty for none"),
+    Setting("host_linalg", _choice("allow", "forbid"), "allow",
+            "forbid: decompositions that run in the host's LAPACK (qr, svd, eigh, ...) raise instead"),
     Setting("progress", _flag, True, "say on stderr that kernels are being built for the first time"),
 )
 

@@ -6,6 +6,8 @@ ours is both, so that code from either side catches it.
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class ClgradError(Exception):
     """Base of every error that clgrad raises on purpose."""
@@ -37,6 +39,10 @@ class OutOfMemoryError(DeviceError, MemoryError):
 
 class GraphError(ClgradError, RuntimeError):
     """A backward pass that cannot run: freed graph, non-scalar root, a value changed in place."""
+
+
+class LinAlgError(ClgradError, np.linalg.LinAlgError, RuntimeError):
+    """A matrix that an op of linear algebra cannot take: singular, not positive-definite, or not converging."""
 
 
 class CorruptFileError(ClgradError, ValueError):

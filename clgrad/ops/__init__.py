@@ -7,10 +7,10 @@ from collections.abc import Callable
 from ..autograd.variable import Variable
 from ..ndarray import Array
 from ..table import OPS
-from . import complex, convert, elementwise, fancy, index, manipulate, matmul, reduce, shape, softmax, sort
+from . import complex, convert, elementwise, fancy, index, linalg, manipulate, matmul, reduce, shape, softmax, sort
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, convert)
+_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, convert)
 
 
 def _functions() -> dict[str, Callable]:
@@ -20,13 +20,13 @@ def _functions() -> dict[str, Callable]:
         for value in vars(module).values():
             op = getattr(value, "op", None)
             if op is not None and op.name not in found:
-                found[op.name] = value
-                found.update(dict.fromkeys(op.aliases, value))
+                found.update(dict.fromkeys((op.name, *op.aliases), value))
     return found
 
 
 ALL = _functions()
-FUNCTIONS = {name: f for name, f in ALL.items() if f.op.public and not f.op.method_only}
+FUNCTIONS = {name: f for name, f in ALL.items() if f.op.public and not f.op.method_only and name in f.op.top_names}
+LINALG = {f.op.public_name: f for f in ALL.values() if f.op.namespace == "linalg"}
 for _f in {f.op.name: f for f in ALL.values()}.values():
     attach(_f.op, _f)
 

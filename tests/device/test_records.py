@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from clgrad import Variable, ops
 from clgrad.core import dtypes
 from clgrad.ndarray import Array, from_host
-from clgrad.table import OPS
-from clgrad.testing import LAYOUTS, assert_close, call, expected_of, gradcheck, laid_out, on_device, samples
+from clgrad.table import OPS, Matrices, Op
+from clgrad.testing import LAYOUTS, assert_close, call, domains, expected_of, gradcheck, laid_out, on_device, samples
 
 DTYPES = {d.name: d for d in dtypes.ALL}
-PAIRS = [(name, d.name) for name, op in OPS.items() for d in dtypes.ALL if d.kind in op.kinds and op.cases]
+PAIRS = [(name, d.name) for name, op in OPS.items() for d in dtypes.ALL if op.takes(d) and op.cases]
 
 
 def _scale(name: str) -> float:
     """Sums of many terms, and powers, lose a little more than one operation does."""
-    return 8.0 if OPS[name].family in ("matmul", "reduce", "softmax") or "pow" in name else 1.0
+    return 8.0 if OPS[name].family in ("matmul", "reduce", "softmax", "linalg") or "pow" in name else 1.0
 
 
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
@@ -28,7 +30,8 @@ def test_values(name: str, dtype: str, device) -> None:
         pytest.skip("the device has no float64")
     for number, sample in enumerate(samples(op, DTYPES[dtype])):
         # Each layout of each case is a kernel to build: all of them in float32, the first case's in every dtype.
-        layouts = LAYOUTS if dtype == "float32" else ("contiguous", "sliced") if number == 0 else ()
+        whole = isinstance(op.domain, Matrices) or any(isinstance(d, Matrices) for d in op.domain)
+        layouts = LAYOUTS[:3 if whole else 4] if dtype == "float32" else ("contiguous", "sliced") if number == 0 else ()
         for layout in layouts:
             hosts, arrays = laid_out(sample.inputs, layout)
             out = call(function, arrays, sample.attrs)
@@ -37,7 +40,7 @@ def test_values(name: str, dtype: str, device) -> None:
                 reference = op.ref(*hosts, **sample.attrs)
                 assert len(out) == len(reference), label
                 for o, r in zip(out, reference):
-                    assert_close(o, r, dtype=r.dtype, message=label)
+                    assert_close(o, r, dtype=r.dtype, scale=_scale(name), message=label)
                 continue
             expected, result = expected_of(op, hosts, sample.attrs)
             assert_close(out, expected, dtype=result, scale=_scale(name), message=label)
@@ -84,7 +87,13 @@ def test_gradients(name: str, device) -> None:
         for t in tensors:
             if t.dtype.kind == "f":
                 t.requires_grad_()
-        gradcheck(lambda *xs, s=sample: call(function, xs, s.attrs), tensors)
+        gradcheck(lambda *xs, s=sample: call(function, _admissible(op, xs), s.attrs), tensors)
+
+
+def _admissible(op: Op, tensors: Sequence[Variable]) -> list[Variable]:
+    """Symmetric where the op takes such matrices only: it may read half of them."""
+    symmetric = [isinstance(d, Matrices) and d.kind in ("symmetric", "positive") for d in domains(op, len(tensors))]
+    return [(x + x.transpose(-1, -2)) * 0.5 if s else x for x, s in zip(tensors, symmetric)]
 
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.5], np.float64)

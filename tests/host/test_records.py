@@ -90,14 +90,16 @@ def test_each_record_has_its_function(op: Op) -> None:
         assert op.sequence or len(case.shapes) <= len(op.tensors)
         assert case.attrs.keys() <= {*op.attrs, *op.tensors}  # a tensor may be given as a number
     if op.public and not op.method_only:
-        for name in (op.name, *op.aliases):
+        for name in op.top_names:
             assert getattr(clgrad, name) is function
+        assert op.namespace is None or getattr(getattr(clgrad, op.namespace), op.public_name) is function
 
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if op.method and not op.sequence], ids=lambda op: op.name)
 def test_each_method_is_on_array_and_variable(op: Op) -> None:
     for kind in (clgrad.Array, clgrad.Variable):
-        assert callable(inspect.getattr_static(kind, op.name)) or isinstance(
-            inspect.getattr_static(kind, op.name), property)
+        for name in op.top_names:
+            assert callable(inspect.getattr_static(kind, name)) or isinstance(
+                inspect.getattr_static(kind, name), property)
         if op.operator is not None:
             assert f"__{op.operator}__" in kind.__dict__
