@@ -32,6 +32,7 @@ from ..core.dtypes import (
 from ..core.dtypes import bool_ as bool
 from ..ndarray import Array as Array
 from ..ops import FUNCTIONS as _FUNCTIONS
+from . import linalg as _linalg
 from . import standard as _standard
 
 _NOT_FACTORIES = {"Generator", "manual_seed", "initial_seed", "tensor", "as_tensor"}
@@ -66,6 +67,7 @@ globals().update({name: _making_arrays(getattr(_factories, name)) for name in _f
 globals().update({name: value for name, value in vars(_standard).items()
                   if not name.startswith("_") and not isinstance(value, type(_standard))
                   and getattr(value, "__module__", None) in (None, "clgrad", _standard.__name__)})
+linalg = _linalg  # an extension of the standard
 __array_api_version__ = _standard.__array_api_version__
 __array_namespace_info__ = _standard.__array_namespace_info__
 

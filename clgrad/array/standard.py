@@ -483,12 +483,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
 
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Sum of products along an axis; complex x1 are conjugated."""
-    if x1.shape[axis] != x2.shape[axis]:
-        raise ShapeError(bad("vecdot", f"{x1.shape} and {x2.shape}", f"equal sizes on axis {axis}", "Reshape one."))
-    d = result_type(x1, x2)
-    x1, x2 = broadcast_arrays(moveaxis(x1, axis, -1), moveaxis(x2, axis, -1))
-    rows = _F["matmul"](_F["unsqueeze"](_F["conj"](_F["astype"](x1, d)), -2), _F["unsqueeze"](_F["astype"](x2, d), -1))
-    return _F["reshape"](rows, x1.shape[:-1])
+    return _F["vecdot"](x1, x2, dim=axis)
 
 
 def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:

@@ -120,6 +120,7 @@ def attach_conversions() -> None:
         for name, function in methods.items():
             setattr(kind, name, function)
     Variable.T = property(lambda self: self.permute(tuple(reversed(range(self.ndim)))), doc="Axes reversed, as a view.")
+    Variable.mT = property(lambda self: self.transpose(-1, -2), doc="Each matrix transposed, as a view.")
     Variable.type_as = Array.type_as = lambda self, other: astype(self, other.dtype)
     Variable.view_as = Variable.reshape_as = lambda self, other: self.reshape(other.shape)
     Variable.expand_as = lambda self, other: self.expand(other.shape)

@@ -28,7 +28,7 @@ from ..families import linalg as family
 from ..families.lapack import least_squares, on_host
 from ..families.ramp import ramp
 from ..ndarray import Array, full, same_device
-from ..table import Case, Matrices
+from ..table import Case, Matrices, NoGrad
 from . import manipulate
 from .declare import composite as _composite
 from .declare import driver as _driver
@@ -671,6 +671,38 @@ def _eigvalsh_gradient(g: Any, A: Any, UPLO: str) -> Any:
 linalg_eigvalsh = driver("linalg_eigvalsh", "A, UPLO='L'", tensors=("A",), run=_eigvalsh, grad=[_eigvalsh_gradient],
                          ref=lambda A, UPLO="L": np.linalg.eigvalsh(A, UPLO), domain=_SYMMETRIC, cases=_SYM,
                          doc="Eigenvalues of Hermitian matrices, rising." + _HOST)
+
+
+
+def _complex(a: np.ndarray) -> np.ndarray:
+    return a.astype(np.result_type(a.dtype, np.complex64))
+
+
+def _eig(A: Array) -> _Eig:
+    _square("linalg.eig", A)
+    return _Eig(*on_host("linalg.eig", lambda a: tuple(map(_complex, np.linalg.eig(a))), A))
+
+
+def _eig_ref(A: Any) -> tuple:
+    return tuple(map(_complex, np.linalg.eig(A)))
+
+
+_REAL = NoGrad("eigenvalues of general matrices are complex, and so would be the derivative: of symmetric matrices use "
+               "eigh")
+linalg_eig = driver("linalg_eig", "A", tensors=("A",), several=True, run=_eig, grad=[_REAL], ref=_eig_ref,
+                    domain=_SQUARE, cases=(),
+                    doc="(eigenvalues, eigenvectors) of square matrices, complex, in no order; eigenvectors are "
+                        "columns." + _HOST)
+
+
+def _eigvals(A: Array) -> Array:
+    _square("linalg.eigvals", A)
+    return on_host("linalg.eigvals", lambda a: _complex(np.linalg.eigvals(a)), A)[0]
+
+
+linalg_eigvals = driver("linalg_eigvals", "A", tensors=("A",), run=_eigvals, grad=[_REAL], domain=_SQUARE, cases=(),
+                        ref=lambda A: _complex(np.linalg.eigvals(A)),
+                        doc="Eigenvalues of square matrices, complex, in no order." + _HOST)
 
 # Least squares -----------------------------------------------------------------------------------------------------
 

@@ -729,7 +729,8 @@ einsum = composite("einsum", "equation, *operands", _FAMILY, tensors=(), run=_ei
 # Distances and norms -------------------------------------------------------------------------------------------------
 
 
-def _vector_norm(x: Array, ord: Any, dim: Any, keepdim: bool) -> Array:
+def _vector_norm(x: Array, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> Array:
+    x = x if dtype is None else astype(x, dtypes.dtype(dtype))
     check_kind("vector_norm", "fc", x.dtype)
     if x.dtype.kind == "c":
         return _norm_of(abs(x), ord, dim, keepdim)
@@ -779,8 +780,8 @@ def _norm_ref(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> A
     return (size**ord).sum(axes, keepdims=keepdim) ** (1 / ord)
 
 
-vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False", _FAMILY, run=_vector_norm, kinds="fc",
-                     holomorphic=False, grad=[_norm_slope], ref=_norm_ref, method=False,
+vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False, *, dtype=None", _FAMILY, run=_vector_norm,
+                     holomorphic=False, grad=[_norm_slope], ref=_norm_ref, method=False, kinds="fc",
                      cases=(Case(((3, 4),), {"dim": 1}), Case(((3, 4),), {"ord": 1, "keepdim": True, "dim": 0}),
                             Case(((3, 4),), {"ord": inf, "dim": -1}), Case(((3, 4),), {"ord": 3})),
                      doc="(sum |x|**ord)**(1/ord) over ``dim``; inf and -inf give the largest and smallest |x|, 0 the "
@@ -789,8 +790,7 @@ vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False", _FAMILY
 
 def _norm(x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     if isinstance(p, str) and p != "fro":
-        raise ValueError(bad("norm", f"p={p!r}", "'fro' or a number", "Nuclear norms need a singular value "
-                                                                      "decomposition."))
+        raise ValueError(bad("norm", f"p={p!r}", "'fro' or a number", "Use linalg.matrix_norm for norms of matrices."))
     x = x if dtype is None else astype(x, dtype)
     return vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
 
