@@ -73,8 +73,8 @@ def _matrices(kind: str, x: np.ndarray) -> np.ndarray:
     if kind == "square":
         return x + 2 * np.sqrt(n) * np.eye(n)
     if kind == "symmetric":
-        return (x + x.swapaxes(-1, -2)) / 2 + np.diag(np.arange(n))
-    return x @ x.swapaxes(-1, -2) + np.eye(n) if kind == "positive" else x
+        return (x + x.swapaxes(-1, -2).conj()) / 2 + np.diag(np.arange(n))
+    return x @ x.swapaxes(-1, -2).conj() + np.eye(n) if kind == "positive" else x
 
 
 def draw(op: Op, case: Case, dtype: DType) -> tuple[np.ndarray, ...]:
@@ -86,7 +86,9 @@ def draw(op: Op, case: Case, dtype: DType) -> tuple[np.ndarray, ...]:
         if isinstance(shape, np.ndarray):
             inputs.append(shape)
         elif isinstance(domain, Matrices) and len(shape) > 1:
-            inputs.append(_matrices(domain.kind, rng.uniform(low, high, shape)).astype(dtype.np))
+            x = rng.uniform(low, high, shape)
+            x = x + 1j * rng.uniform(low, high, shape) if dtype.kind == "c" else x
+            inputs.append(_matrices(domain.kind, x).astype(dtype.np))
         elif dtype.kind == "b" or (op.name == "where" and not inputs):
             inputs.append(rng.random(shape) < 0.5)
         elif dtype.kind in "iu":

@@ -1,6 +1,6 @@
 """Host side of LU, Cholesky and triangular solves: one launch for small matrices, panels and products for large ones.
 
-Everything works on stacks (batch, rows, columns). Complex matrices take the host's way, in :mod:`.lapack`.
+Everything works on stacks (batch, rows, columns), real or complex.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from ..ndarray import Array, empty, full
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from . import lapack
-from .matmul import matmul
 from .plans import INT_BYTES, Plans, blocks, check_device, form, letter, workers
 
 _PANEL = {"wide": 32, "many": 32}  # columns factored by one launch
@@ -90,22 +88,15 @@ def stacked(x: Array, batch: shapes.Shape) -> Array:
     return out.reshape((prod(batch), *x.shape[-2:]))
 
 
-def _subtract(target: Array, x: Array, y: Array) -> None:
-    target -= matmul(x, y)
-
-
 def lu(x: Array) -> tuple[Array, Array, Array]:
     """L and U in one matrix, the row (from 0) that each row was exchanged with, and the first zero pivot (from 1, or
     0). All in the shape of x's batch."""
     batch, count = x.shape[:-2], min(x.shape[-2:])
     a = stacked(x, batch)
-    if x.dtype.kind == "c":
-        a, pivots, info = lapack.on_host("linalg.lu_factor", lapack.factor, a)
-    else:
-        pivots = empty((a.shape[0], count), dtypes.int32, x.device)
-        info = full((a.shape[0],), 0, dtypes.int32, x.device)
-        if a.size:
-            _factor_lu(a, pivots, info)
+    pivots = empty((a.shape[0], count), dtypes.int32, x.device)
+    info = full((a.shape[0],), 0, dtypes.int32, x.device)
+    if a.size:
+        _factor_lu(a, pivots, info)
     return a.reshape(x.shape), pivots.reshape((*batch, count)), info.reshape(batch)
 
 
@@ -122,7 +113,8 @@ def _factor_lu(a: Array, pivots: Array, info: Array) -> None:
         if k1 < columns:
             _run_solve(a, a[:, :, k1:], k0, k1, True)
             if k1 < rows:
-                _subtract(a[:, k1:, k1:], a[:, k1:, k0:k1], a[:, k0:k1, k1:])
+                rest = a[:, k1:, k1:]
+                rest -= a[:, k1:, k0:k1] @ a[:, k0:k1, k1:]
     return None
 
 
@@ -133,8 +125,6 @@ def exchanged(x: Array, pivots: Array, batch: shapes.Shape) -> Array:
         return a
     count = pivots.shape[-1]
     pivots = pivots.expand((*batch, count)).contiguous().reshape((-1, count))
-    if x.dtype.kind == "c":
-        return lapack.on_host("linalg.solve", lapack.exchange, a, pivots)[0]
     _run_swap(a, pivots, 0, count, 0, a.shape[-1])
     return a
 
@@ -144,12 +134,9 @@ def cholesky(x: Array) -> tuple[Array, Array]:
     not positive."""
     batch = x.shape[:-2]
     a = stacked(x, batch)
-    if x.dtype.kind == "c":
-        a, info = lapack.on_host("linalg.cholesky", lapack.cholesky, a)
-    else:
-        info = full((a.shape[0],), 0, dtypes.int32, x.device)
-        if a.size:
-            _factor_cholesky(a, info)
+    info = full((a.shape[0],), 0, dtypes.int32, x.device)
+    if a.size:
+        _factor_cholesky(a, info)
     return a.reshape(x.shape), info.reshape(batch)
 
 
@@ -161,8 +148,8 @@ def _factor_cholesky(a: Array, info: Array) -> None:
         k1 = min(k0 + step, n)
         _run_factor("cholesky", a, unused, info, k0, k1, k1)
         if k1 < n:
-            left = a[:, k1:, k0:k1]
-            _subtract(a[:, k1:, k1:], left, left.mT)
+            left, rest = a[:, k1:, k0:k1], a[:, k1:, k1:]
+            rest -= left @ left.mH
 
 
 def triangular(t: Array, x: Array, upper: bool, unit: bool) -> Array:
@@ -174,9 +161,6 @@ def triangular(t: Array, x: Array, upper: bool, unit: bool) -> Array:
         return x
     t = t.expand((x.shape[0], *t.shape[-2:]))
     lower, solved = (t[:, ::-1, ::-1], x[:, ::-1]) if upper else (t, x)
-    if x.dtype.kind == "c":
-        solved = lapack.on_host("linalg.solve_triangular", lambda a, b: lapack.triangular(a, b, unit), lower, solved)[0]
-        return solved[:, ::-1] if upper else solved
     n = t.shape[-1]
     kind = form(x.device)
     step = n if n <= _WHOLE[kind] else _PANEL[kind]
@@ -184,5 +168,6 @@ def triangular(t: Array, x: Array, upper: bool, unit: bool) -> Array:
         k1 = min(k0 + step, n)
         _run_solve(lower, solved, k0, k1, unit)
         if k1 < n:
-            _subtract(solved[:, k1:], lower[:, k1:, k0:k1], solved[:, k0:k1])
+            rest = solved[:, k1:]
+            rest -= lower[:, k1:, k0:k1] @ solved[:, k0:k1]
     return x

@@ -1,9 +1,9 @@
 """Linear algebra on stacks of matrices: solving, factoring, decomposing, norms. PyTorch's names, under clgrad.linalg.
 
-LU, Cholesky and triangular solves of real matrices run in kernels of our own. QR, singular values, eigenvalues, least
-squares and everything complex run in the host's LAPACK: their docs say so, the copies are counted, and
-CLGRAD_HOST_LINALG=forbid turns them into errors. Ops that raise on a singular matrix wait for the device and copy one
-number a matrix to the host; their forms with ``_ex`` do not, unless ``check_errors``.
+LU, Cholesky and triangular solves run in kernels of our own. QR, singular values, eigenvalues and least squares run in
+the host's LAPACK: their docs say so, the copies are counted, and CLGRAD_HOST_LINALG=forbid turns them into errors. Ops
+that raise on a singular matrix wait for the device and copy one number a matrix to the host; their forms with ``_ex``
+do not, unless ``check_errors``.
 
 Derivatives: M. Giles, "An extended collection of matrix derivative results for forward and reverse mode automatic
 differentiation" (2008); of QR also S. Walter and L. Lehmann, "Algorithmic differentiation of linear algebra functions
@@ -28,8 +28,9 @@ from ..families import linalg as family
 from ..families.lapack import least_squares, on_host
 from ..families.ramp import ramp
 from ..ndarray import Array, full, same_device
-from ..table import Case, Matrices, NoGrad
+from ..table import Case, Matrices
 from . import manipulate
+from .complex import adjoint, conj, imag, real
 from .declare import composite as _composite
 from .declare import driver as _driver
 from .elementwise import abs, astype, log, sign, square, where
@@ -41,8 +42,8 @@ from .shape import cat, expand, getitem, narrow, permute, reshape, squeeze, tran
 _FAMILY = "linalg"
 _ANY, _SQUARE, _SYMMETRIC, _POSITIVE = (Matrices(k) for k in ("general", "square", "symmetric", "positive"))
 _HOST = " Runs in the host's LAPACK: the input is copied there and the result back (see CLGRAD_HOST_LINALG)."
-_fields = {"kinds": "f", "half": False, "namespace": "linalg"}
-driver, composite = partial(_driver, family=_FAMILY, **_fields), partial(_composite, family=_FAMILY, **_fields)
+_fields = {"family": _FAMILY, "kinds": "fc", "half": False, "namespace": "linalg"}
+driver, composite = partial(_driver, holomorphic=False, **_fields), partial(_composite, **_fields)
 
 
 # What inputs must be, and small parts of formulas ------------------------------------------------------------------
@@ -68,15 +69,6 @@ def _square(op: str, x: Any) -> None:
     _matrices(op, x)
     if x.shape[-1] != x.shape[-2]:
         raise ShapeError(bad(op, f"shape {x.shape}", "square matrices", "The last two sizes must be equal."))
-
-
-def _adjoint(x: Any) -> Any:
-    """Transposed, and conjugated where complex."""
-    return transpose(_conj(x), -1, -2)
-
-
-def _conj(x: Any) -> Any:
-    return x.conj() if x.dtype.kind == "c" else x
 
 
 def _diagonals(x: Any) -> Any:
@@ -196,8 +188,8 @@ def _solve_gradient(g: list, A: Any, B_shape: Any, out: list, left: bool) -> tup
     X, gX = out[0], g[0]
     vector = X.ndim < 2 or (len(B_shape) < 2 or (len(B_shape) == A.ndim - 1 and B_shape == A.shape[:-1]))
     X, gX = (_rows(X), _rows(gX)) if vector else (X, gX)
-    gB = linalg_solve_ex(_adjoint(A), _explicit(gX, A), left=left)[0]
-    gA = -matmul(gB, _adjoint(X)) if left else -matmul(_adjoint(X), gB)
+    gB = linalg_solve_ex(adjoint(A), _explicit(gX, A), left=left)[0]
+    gA = -matmul(gB, adjoint(X)) if left else -matmul(adjoint(X), gB)
     return gA, squeeze(gB, -1) if vector else gB
 
 
@@ -246,8 +238,8 @@ def _inv_ex(A: Array, check_errors: bool) -> _InvEx:
 def _inv_gradient(g: list, out: list) -> tuple:
     if g[0] is None:
         return (None,)
-    adjoint = _adjoint(out[0])
-    return (-matmul(matmul(adjoint, g[0]), adjoint),)
+    back = adjoint(out[0])
+    return (-matmul(matmul(back, g[0]), back),)
 
 
 linalg_inv_ex = driver("linalg_inv_ex", "A, *, check_errors=False", tensors=("A",), several=True, run=_inv_ex,
@@ -286,8 +278,8 @@ def _solve_triangular(A: Array, B: Array, upper: bool, left: bool, unitriangular
 
 
 def _triangular_gradient(g: Any, A: Any, out: Any, upper: bool, left: bool, unitriangular: bool) -> tuple:
-    gB = linalg_solve_triangular(_adjoint(A), g, upper=not upper, left=left, unitriangular=unitriangular)
-    gA = -matmul(gB, _adjoint(out)) if left else -matmul(_adjoint(out), gB)
+    gB = linalg_solve_triangular(adjoint(A), g, upper=not upper, left=left, unitriangular=unitriangular)
+    gA = -matmul(gB, adjoint(out)) if left else -matmul(adjoint(out), gB)
     shift = 1 if unitriangular else 0
     return (manipulate.triu(gA, shift) if upper else manipulate.tril(gA, -shift)), gB
 
@@ -313,22 +305,22 @@ linalg_solve_triangular = driver(
 
 def _cholesky_ex(A: Array, upper: bool, check_errors: bool) -> _CholeskyEx:
     _square("linalg.cholesky_ex", A)
-    L, info = family.cholesky(_adjoint(A) if upper else A)
+    L, info = family.cholesky(adjoint(A) if upper else A)
     if check_errors:
         _check_definite("linalg.cholesky_ex", info)
     L = manipulate.tril(L)
-    return _CholeskyEx(_adjoint(L) if upper else L, info)
+    return _CholeskyEx(adjoint(L) if upper else L, info)
 
 
 def _cholesky_gradient(g: list, out: list, upper: bool) -> tuple:
     """L^-H phi(L^H gL) L^-1, its Hermitian part; phi keeps the lower half, the diagonal counted half."""
     if g[0] is None:
         return (None,)
-    L, gL = (_adjoint(out[0]), _adjoint(g[0])) if upper else (out[0], g[0])
-    inner = _halved(matmul(_adjoint(L), gL))
-    inner = linalg_solve_triangular(_adjoint(L), inner, upper=True)
+    L, gL = (adjoint(out[0]), adjoint(g[0])) if upper else (out[0], g[0])
+    inner = _halved(matmul(adjoint(L), gL))
+    inner = linalg_solve_triangular(adjoint(L), inner, upper=True)
     gA = linalg_solve_triangular(L, inner, upper=False, left=False)
-    return ((gA + _adjoint(gA)) * 0.5,)
+    return ((gA + adjoint(gA)) * 0.5,)
 
 
 def _cholesky_ref(A: Any, upper: bool = False) -> Any:
@@ -356,16 +348,16 @@ linalg_cholesky = composite("linalg_cholesky", "A, *, upper=False", tensors=("A"
                                 "matrices, of which one half is read. LinAlgError naming the leading minor where one "
                                 "is not: waits for the device. The derivative is symmetric.")
 cholesky = _composite("cholesky", "x, upper=False", _FAMILY, run=lambda x, upper=False: _cholesky(x, upper=upper),
-                      ref=_cholesky_ref, kinds="f", half=False, domain=_POSITIVE, cases=(Case(((3, 3),)),),
+                      ref=_cholesky_ref, kinds="fc", half=False, domain=_POSITIVE, cases=(Case(((3, 3),)),),
                       doc="linalg.cholesky, PyTorch's older name.")
 
 
 def _cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     _matrices("cholesky_solve", B)
     _square("cholesky_solve", L)
-    lower = _adjoint(L) if upper else L
+    lower = adjoint(L) if upper else L
     X = linalg_solve_triangular(lower, B, upper=False)
-    return linalg_solve_triangular(_adjoint(lower), X, upper=True)
+    return linalg_solve_triangular(adjoint(lower), X, upper=True)
 
 
 def _cholesky_solve_ref(B: Any, L: Any, upper: bool = False) -> Any:
@@ -374,10 +366,10 @@ def _cholesky_solve_ref(B: Any, L: Any, upper: bool = False) -> Any:
 
 
 cholesky_solve = _composite("cholesky_solve", "B, L, upper=False", _FAMILY, tensors=("B", "L"), run=_cholesky_solve,
-                            ref=_cholesky_solve_ref, kinds="f", half=False, domain=(_ANY, _SQUARE),
+                            ref=_cholesky_solve_ref, kinds="fc", half=False, domain=(_ANY, _SQUARE),
                             cases=(Case(((3, 2), (3, 3))), Case(((2, 3, 2), (3, 3)), {"upper": True})),
                             doc="X with A X = B, from the Cholesky factor L of A.")
-cholesky_inverse = _composite("cholesky_inverse", "L, upper=False", _FAMILY, tensors=("L",), kinds="f", half=False,
+cholesky_inverse = _composite("cholesky_inverse", "L, upper=False", _FAMILY, tensors=("L",), kinds="fc", half=False,
                               run=lambda L, upper=False: _cholesky_solve(_identity(L.shape[-1], L), L, upper),
                               domain=_SQUARE, cases=(Case(((3, 3),)), Case(((2, 3, 3),), {"upper": True})),
                               ref=lambda L, upper=False: _cholesky_solve_ref(
@@ -421,10 +413,9 @@ def _cofactor_gradient(g: Any, x: Any, out: Any) -> Any:
     """Where every matrix has an inverse Y: <g, C> Y^T - C g^T Y^T. Else by the products of singular values but two."""
     Y, info = linalg_inv_ex(x)
     if not unwrap(info).numpy().any():
-        Y = _conj(transpose(Y, -1, -2))
-        C = _conj(out)
-        total = _per_matrix(sum(g * C, (-2, -1)))
-        return total * Y - matmul(matmul(C, transpose(g, -1, -2)), Y)
+        Y = transpose(Y, -1, -2)
+        total = _per_matrix(sum(g * out, (-2, -1)))
+        return total * Y - matmul(matmul(out, transpose(g, -1, -2)), Y)
     U, S, Vh = linalg_svd(x, full_matrices=False)
     n = x.shape[-1]
     eye = _identity(n, x) != 0
@@ -432,17 +423,17 @@ def _cofactor_gradient(g: Any, x: Any, out: Any) -> Any:
     others = prod(where(left_out, 1.0, reshape(S, (*S.shape[:-1], 1, 1, n))), -1)
     others = where(eye, 0.0, others)
     turn = _per_matrix(unwrap(linalg_det(unwrap(U)) * linalg_det(unwrap(Vh))))
-    H = matmul(matmul(_adjoint(U), g), _adjoint(Vh))
+    H = matmul(matmul(adjoint(U), g), adjoint(Vh))
     N = _on_diagonal(squeeze(matmul(others, _rows(_diagonals(H))), -1)) - transpose(others * H, -1, -2)
-    return matmul(matmul(U, N), Vh) * turn
+    return matmul(matmul(conj(U), N), conj(Vh)) * turn
 
 
 cofactor = _driver("cofactor", "x", _FAMILY, run=_cofactor, grad=[_cofactor_gradient], public=False, method=False,
-                   kinds="f", half=False, domain=_SQUARE, cases=_STACKS,
+                   kinds="fc", half=False, domain=_SQUARE, cases=_STACKS,
                    ref=lambda x: np.linalg.det(x)[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2),
                    doc="Matrices of cofactors, det(x) x^-T: the slope of det, for singular matrices too.")
 linalg_det = driver("linalg_det", "A", tensors=("A",), run=_det, aliases=("det",), ref=np.linalg.det, domain=_SQUARE,
-                    cases=_STACKS, grad=[lambda g, A: _per_matrix(g) * _conj(cofactor(A))],
+                    cases=_STACKS, grad=[lambda g, A: _per_matrix(g) * cofactor(A)], holomorphic=True,
                     doc="Determinants of square matrices, by LU with partial pivoting. Its first two derivatives hold "
                         "for singular matrices too (the second then by the host's SVD).")
 _Slogdet = namedtuple("slogdet", ["sign", "logabsdet"])
@@ -463,9 +454,12 @@ def _signs(d: Array) -> Array:
 
 
 def _slogdet_gradient(g: list, A: Any, out: list) -> tuple:
-    if g[1] is None:
-        return (None,)
-    return (_per_matrix(g[1]) * _adjoint(linalg_inv(A)),)
+    """g A^-H; a complex sign turns by the imaginary part of the trace of A^-1 dA."""
+    factor = g[1]
+    if A.dtype.kind == "c" and g[0] is not None:
+        turn = imag(conj(g[0]) * out[0]) * -1j
+        factor = turn if factor is None else factor + turn
+    return (None if factor is None else _per_matrix(factor) * adjoint(linalg_inv(A)),)
 
 
 linalg_slogdet = driver("linalg_slogdet", "A", tensors=("A",), several=True, run=_slogdet, grad=_slogdet_gradient,
@@ -476,12 +470,15 @@ linalg_slogdet = driver("linalg_slogdet", "A", tensors=("A",), several=True, run
 
 def _logdet(x: Any) -> Any:
     s, size = linalg_slogdet(x)
+    if x.dtype.kind == "c":
+        return size + log(s)
     return where(s < 0, nan, size)
 
 
-logdet = _composite("logdet", "x", _FAMILY, run=_logdet, kinds="f", half=False, domain=_POSITIVE, cases=_STACKS,
-                    ref=lambda x: np.linalg.slogdet(x)[1],
-                    doc="Logarithm of the determinants: -inf where it is zero, NaN where it is negative.")
+logdet = _composite("logdet", "x", _FAMILY, run=_logdet, kinds="fc", half=False, domain=_POSITIVE, cases=_STACKS,
+                    ref=lambda x: np.log(np.linalg.det(x)),
+                    doc="Logarithm of the determinants: -inf where it is zero, NaN where it is negative; of complex "
+                        "ones the principal branch.")
 
 # Decompositions on the host ------------------------------------------------------------------------------------------
 
@@ -519,11 +516,11 @@ def _qr_gradient(g: list, A_shape: Any, out: list, mode: str) -> tuple:
     if m < n:
         gV = narrow(gR, -1, m, n - m)
         right = matmul(Q, gV)
-        gQ = gQ + matmul(matmul(Q, narrow(R, -1, m, n - m)), _adjoint(gV))
+        gQ = gQ + matmul(matmul(Q, narrow(R, -1, m, n - m)), adjoint(gV))
         R, gR = narrow(R, -1, 0, m), narrow(gR, -1, 0, m)
-    M = matmul(R, _adjoint(gR)) - matmul(_adjoint(gQ), Q)
-    M = manipulate.tril(M) + _adjoint(manipulate.tril(M, -1))
-    left = linalg_solve_triangular(_adjoint(R), gQ + matmul(Q, M), upper=False, left=False)
+    M = matmul(R, adjoint(gR)) - matmul(adjoint(gQ), Q)
+    M = _halved(M) + adjoint(_halved(M))
+    left = linalg_solve_triangular(adjoint(R), gQ + matmul(Q, M), upper=False, left=False)
     return (left if right is None else cat([left, right], -1),)
 
 
@@ -534,7 +531,7 @@ linalg_qr = driver("linalg_qr", "A, mode='reduced'", tensors=("A",), several=Tru
                    doc="(Q, R) with A = Q R, the columns of Q orthonormal, R upper triangular: as many columns as the "
                        "smaller size ('reduced') or as rows ('complete', differentiable for no more rows than "
                        "columns), or R alone ('r', not differentiable)." + _HOST)
-qr = _composite("qr", "x, some=True", _FAMILY, several=True, kinds="f", half=False, domain=_ANY,
+qr = _composite("qr", "x, some=True", _FAMILY, several=True, kinds="fc", half=False, domain=_ANY,
                 run=lambda x, some=True: linalg_qr(x, "reduced" if some else "complete"), cases=(Case(((4, 3),)),),
                 ref=lambda x, some=True: tuple(np.linalg.qr(x, "reduced" if some else "complete")),
                 doc="linalg.qr, PyTorch's older name.")
@@ -566,26 +563,35 @@ def _svd_gradient(g: list, A_shape: Any, out: list) -> tuple:
     if gU is not None or gVh is not None:
         gU = U * 0.0 if gU is None else narrow(gU, -1, 0, k)
         gVh = Vh * 0.0 if gVh is None else narrow(gVh, -2, 0, k)
-        left, right = matmul(_adjoint(U), gU), matmul(Vh, _adjoint(gVh))
+        left, right = matmul(adjoint(U), gU), matmul(Vh, adjoint(gVh))
         E = _columns(square(S)) - _rows(square(S)) + _identity(k, S)
         turned = _skew(left) / E * _columns(S) + _rows(S) * (_skew(right) / E)
         if U.dtype.kind == "c":
+            _check_phase("linalg.svd", _diagonals(left) + _diagonals(right))
             turned = turned + _on_diagonal(_diagonals(_skew(left)) / (S * 2))
         core = turned if core is None else core + turned
         if m > k:
             flow = gU / _columns(S)
-            outside.append(matmul(flow - matmul(U, matmul(_adjoint(U), flow)), Vh))
+            outside.append(matmul(flow - matmul(U, matmul(adjoint(U), flow)), Vh))
         if n > k:
             flow = gVh / _rows(S)
-            outside.append(matmul(U, flow - matmul(matmul(flow, _adjoint(Vh)), Vh)))
+            outside.append(matmul(U, flow - matmul(matmul(flow, adjoint(Vh)), Vh)))
     gA = matmul(matmul(U, core), Vh)
     for part in outside:
         gA = gA + part
     return (gA,)
 
 
+def _check_phase(op: str, d: Any) -> None:
+    """Complex vectors are given up to factors e^(i phi); a loss that depends on these has no derivative."""
+    if np.abs(unwrap(d).numpy().imag).max(initial=0) > 1e-2:
+        raise GraphError(bad(op, "a loss that depends on the phases of complex vectors", "one that does not",
+                             "The phases are arbitrary: use absolute values, or products in which each vector comes "
+                             "twice."))
+
+
 def _skew(x: Any) -> Any:
-    return x - _adjoint(x)
+    return x - adjoint(x)
 
 
 _TALL = (Case(((4, 3),)), Case(((2, 3, 4),)), Case(((0, 3),)), Case(((2, 0, 0),)))
@@ -614,10 +620,10 @@ linalg_svdvals = driver("linalg_svdvals", "A, *, driver=None", tensors=("A",), r
 
 def _old_svd(x: Any, some: bool = True, compute_uv: bool = True) -> _OldSVD:
     U, S, Vh = linalg_svd(x, full_matrices=not some)
-    return _OldSVD(U, S, _adjoint(Vh)) if compute_uv else _OldSVD(U * 0.0, S, _adjoint(Vh) * 0.0)
+    return _OldSVD(U, S, adjoint(Vh)) if compute_uv else _OldSVD(U * 0.0, S, adjoint(Vh) * 0.0)
 
 
-svd = _composite("svd", "x, some=True, compute_uv=True", _FAMILY, run=_old_svd, several=True, kinds="f", half=False,
+svd = _composite("svd", "x, some=True, compute_uv=True", _FAMILY, run=_old_svd, several=True, kinds="fc", half=False,
                  ref=lambda x, some=True: (lambda u, s, vh: (u, s, np.swapaxes(vh, -1, -2).conj()))(
                      *np.linalg.svd(x, not some)), domain=_ANY, cases=(Case(((4, 3),)),),
                  doc="(U, S, V), V not transposed: PyTorch's older form of linalg.svd.")
@@ -641,12 +647,15 @@ def _eigh_gradient(g: list, out: list) -> tuple:
     if gL is None and gV is None:
         return (None,)
     if gV is None:
-        return (matmul(V * _columns(gL), _adjoint(V)),)
+        return (matmul(V * _columns(gL), adjoint(V)),)
     eye = _identity(L.shape[-1], L)
     E = _columns(L) - _rows(L) + eye
-    core = matmul(_adjoint(V), gV) / E * (1.0 - eye)
+    inner = matmul(adjoint(V), gV)
+    if V.dtype.kind == "c":
+        _check_phase("linalg.eigh", _diagonals(inner))
+    core = inner / E * (1.0 - eye)
     core = core if gL is None else core + _on_diagonal(gL)
-    return (matmul(matmul(V, core), _adjoint(V)),)
+    return (matmul(matmul(V, core), adjoint(V)),)
 
 
 _SYM = (*_STACKS, Case(((2, 3, 3),), {"UPLO": "U"}))
@@ -665,7 +674,7 @@ def _eigvalsh(A: Array, UPLO: str) -> Array:
 
 def _eigvalsh_gradient(g: Any, A: Any, UPLO: str) -> Any:
     V = linalg_eigh(A, UPLO)[1]
-    return matmul(V * _columns(g), _adjoint(V))
+    return matmul(V * _columns(g), adjoint(V))
 
 
 linalg_eigvalsh = driver("linalg_eigvalsh", "A, UPLO='L'", tensors=("A",), run=_eigvalsh, grad=[_eigvalsh_gradient],
@@ -687,12 +696,26 @@ def _eig_ref(A: Any) -> tuple:
     return tuple(map(_complex, np.linalg.eig(A)))
 
 
-_REAL = NoGrad("eigenvalues of general matrices are complex, and so would be the derivative: of symmetric matrices use "
-               "eigh")
-linalg_eig = driver("linalg_eig", "A", tensors=("A",), several=True, run=_eig, grad=[_REAL], ref=_eig_ref,
-                    domain=_SQUARE, cases=(),
+def _eig_gradient(g: list, out: list) -> tuple:
+    """V^-H (diag(gL) + (V^H gV - V^H V diag(Re V^H gV)) / conj(E)) V^H, E_ij = l_j - l_i, for vectors of length 1."""
+    (L, V), (gL, gV) = out, g
+    if gL is None and gV is None:
+        return (None,)
+    Vh = adjoint(V)
+    core = None if gL is None else _on_diagonal(gL)
+    if gV is not None:
+        inner, eye = matmul(Vh, gV), _identity(L.shape[-1], L)
+        _check_phase("linalg.eig", _diagonals(inner))
+        inner = inner - matmul(Vh, V * _columns(real(_diagonals(inner))))
+        inner = inner / conj(_columns(L) - _rows(L) + eye) * (1.0 - eye)
+        core = inner if core is None else core + inner
+    return (linalg_solve_ex(Vh, matmul(core, Vh))[0],)
+
+
+linalg_eig = driver("linalg_eig", "A", tensors=("A",), several=True, run=_eig, grad=_eig_gradient, ref=_eig_ref,
+                    domain=_SQUARE, cases=_STACKS,
                     doc="(eigenvalues, eigenvectors) of square matrices, complex, in no order; eigenvectors are "
-                        "columns." + _HOST)
+                        "columns of length 1. Derivatives need distinct eigenvalues." + _HOST)
 
 
 def _eigvals(A: Array) -> Array:
@@ -700,7 +723,8 @@ def _eigvals(A: Array) -> Array:
     return on_host("linalg.eigvals", lambda a: _complex(np.linalg.eigvals(a)), A)[0]
 
 
-linalg_eigvals = driver("linalg_eigvals", "A", tensors=("A",), run=_eigvals, grad=[_REAL], domain=_SQUARE, cases=(),
+linalg_eigvals = driver("linalg_eigvals", "A", tensors=("A",), run=_eigvals, domain=_SQUARE, cases=(),
+                        grad=[lambda g, A: _eig_gradient([g, None], linalg_eig(A))[0]],
                         ref=lambda A: _complex(np.linalg.eigvals(A)),
                         doc="Eigenvalues of square matrices, complex, in no order." + _HOST)
 
@@ -742,7 +766,7 @@ def _pinv(A: Array, atol: Any, rtol: Any, hermitian: bool) -> Array:
 
 def _pinv_slope(g: Any, A: Any, P: Any) -> Any:
     """-P^H g P^H + (I - A P) g^H P P^H + P^H P g^H (I - P A), at constant rank."""
-    Ph, gh = _adjoint(P), _adjoint(g)
+    Ph, gh = adjoint(P), adjoint(g)
     first = matmul(gh - matmul(A, matmul(P, gh)), matmul(P, Ph))
     second = matmul(matmul(Ph, P), gh - matmul(matmul(gh, P), A))
     return first + second - matmul(matmul(Ph, g), Ph)
@@ -755,15 +779,16 @@ linalg_pinv = driver("linalg_pinv", "A, *, atol=None, rtol=None, hermitian=False
                      doc="Moore-Penrose inverses by singular values (eigenvalues with ``hermitian``); those not above "
                          "max(atol, rtol * the largest) count as zero, rtol being by default the larger size times "
                          "the dtype's eps. The derivative is that at constant rank." + _HOST)
-pinverse = _composite("pinverse", "x, rcond=1e-15", _FAMILY, kinds="f", half=False, domain=_ANY,
+pinverse = _composite("pinverse", "x, rcond=1e-15", _FAMILY, kinds="fc", half=False, domain=_ANY,
                       run=lambda x, rcond=1e-15: linalg_pinv(x, rtol=rcond),
                       ref=lambda x, rcond=1e-15: np.linalg.pinv(x, rcond), cases=(Case(((4, 3),)),),
                       doc="linalg.pinv, PyTorch's older name.")
 lstsq_solution = _driver("lstsq_solution", "A, B, rcond", _FAMILY, tensors=("A", "B"), public=False, method=False,
                          run=lambda A, B, rcond: on_host("linalg.lstsq", partial(least_squares, rcond=rcond), A, B)[0],
-                         grad=[lambda g, A, B: _pinv_slope(matmul(g, _adjoint(B)), A, linalg_pinv(A)),
-                               lambda g, A: matmul(_adjoint(linalg_pinv(A)), g)],
-                         ref=lambda A, B, rcond: np.linalg.pinv(A) @ B, kinds="f", half=False, domain=_ANY,
+                         holomorphic=False,
+                         grad=[lambda g, A, B: _pinv_slope(matmul(g, adjoint(B)), A, linalg_pinv(A)),
+                               lambda g, A: matmul(adjoint(linalg_pinv(A)), g)],
+                         ref=lambda A, B, rcond: np.linalg.pinv(A) @ B, kinds="fc", half=False, domain=_ANY,
                          cases=(Case(((5, 3), (5, 2)), {"rcond": 1e-6}), Case(((2, 3, 4), (2, 3, 1)), {"rcond": 1e-6})),
                          doc="Shortest least-squares solutions by singular values.")
 
@@ -1017,7 +1042,7 @@ def _multi_dot(tensors: Any) -> Any:
 
 linalg_multi_dot = _composite("linalg_multi_dot", "tensors", _FAMILY, tensors=("tensors",), run=_multi_dot,
                               sequence=True, namespace="linalg", ref=lambda tensors: np.linalg.multi_dot(tensors),
-                              kinds="f", cases=(Case(((2, 7), (7, 3), (3, 5))), Case(((3,), (3, 4), (4,)))),
+                              kinds="fc", cases=(Case(((2, 7), (7, 3), (3, 5))), Case(((3,), (3, 4), (4,)))),
                               doc="A product of several matrices, in the order that takes the fewest "
                                   "multiplications; the first and the last may be vectors.")
 
@@ -1028,7 +1053,7 @@ def _vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
                              "Reshape one."))
     shapes.axis_index("linalg.vecdot", dim, builtins.min(x.ndim, y.ndim))
     d = dtypes.result_type(x.dtype, y.dtype)
-    x, y = _rows_first(astype(_conj(x), d), dim), _rows_first(astype(y, d), dim)
+    x, y = _rows_first(astype(conj(x), d), dim), _rows_first(astype(y, d), dim)
     result = matmul(_columns(x), _rows(y))
     return reshape(result, result.shape[:-2])
 
@@ -1038,7 +1063,7 @@ def _rows_first(x: Any, dim: int) -> Any:
 
 
 linalg_vecdot = _composite("linalg_vecdot", "x, y, *, dim=-1", _FAMILY, tensors=("x", "y"), run=_vecdot,
-                           namespace="linalg", ref=lambda x, y, dim=-1: np.vecdot(x, y, axis=dim), kinds="iuf",
+                           namespace="linalg", ref=lambda x, y, dim=-1: np.vecdot(x, y, axis=dim), kinds="iufc",
                            aliases=("vecdot",), cases=(Case(((2, 3), (3,))), Case(((3, 2), (3, 1)), {"dim": 0})),
                            doc="Sums of products of vectors along an axis, the first conjugated; batches broadcast.")
 

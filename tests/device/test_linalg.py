@@ -15,8 +15,6 @@ from clgrad.core.errors import DeviceError, DTypeError, GraphError, LinAlgError,
 from clgrad.ndarray import from_host
 from clgrad.testing import assert_close, gradcheck
 
-COMPLEX = [d.name for d in dtypes.ALL if d.kind == "c"]
-
 
 def _apart(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Matrices far from singular, whose singular values are apart."""
@@ -76,6 +74,20 @@ def test_batches_broadcast_and_memory_order_does_not_matter(form, rng) -> None:
     assert_close(B, b)
 
 
+def test_complex_matrices(form, rng) -> None:
+    a, b = (rng.standard_normal((2, 70, n)) + 1j * rng.standard_normal((2, 70, n)) for n in (70, 5))
+    A, B = from_host(a), from_host(b)
+    assert_close(linalg.solve(A, B), np.linalg.solve(a, b), dtype="complex128", scale=1e3)
+    assert_close(linalg.solve(A.mT, B.mT, left=False).mT, np.linalg.solve(a, b), scale=1e3)
+    assert_close(linalg.slogdet(A).sign, np.linalg.slogdet(a)[0], scale=1e3)
+    assert_close(linalg.slogdet(A).logabsdet, np.linalg.slogdet(a)[1], dtype="float64", scale=1e3)
+    p = _positive(a)
+    assert_close(linalg.cholesky(from_host(p)), np.linalg.cholesky(p), scale=1e3)
+    assert_close(linalg.cholesky(from_host(np.triu(p)), upper=True), np.linalg.cholesky(p).swapaxes(-1, -2).conj(),
+                 scale=1e3)
+    assert_close(linalg.solve_triangular(A, A, upper=True), np.linalg.solve(np.triu(a), a), scale=1e9)
+
+
 def test_nothing_to_do() -> None:
     """No matrices, or matrices without elements, give what NumPy gives."""
     for shape in ((0, 2, 2), (3, 0, 0), (0, 0)):
@@ -101,7 +113,7 @@ def test_nothing_to_do() -> None:
 
 
 def _symmetric(x: Variable) -> Variable:
-    return (x + x.mT) * 0.5
+    return (x + x.mH) * 0.5
 
 
 # What does not depend on the free signs of vectors: products in which each comes twice, and values.
@@ -121,15 +133,17 @@ GRADIENTS: dict[str, tuple[tuple[tuple[int, ...], ...], Callable]] = {
     "svd tall": (((2, 4, 3),), lambda x: _svd_invariants(linalg.svd(x, full_matrices=False))),
     "svd wide": (((3, 4),), lambda x: _svd_invariants(linalg.svd(x, full_matrices=False))),
     "svd square": (((3, 3),), lambda x: _svd_invariants(linalg.svd(x))),
-    "svd, Vh": (((2, 3, 4),), lambda x: clgrad.square(linalg.svd(x, False).Vh)),
+    "svd, Vh": (((2, 3, 4),), lambda x: clgrad.square(abs(linalg.svd(x, False).Vh))),
     "svd, S of full": (((4, 3),), lambda x: linalg.svd(x).S),
     "eigh": (((2, 3, 3),), lambda x: _eigh_invariants(linalg.eigh(_symmetric(x)))),
-    "eigh upper, vectors": (((3, 3),), lambda x: clgrad.square(linalg.eigh(_symmetric(x), "U").eigenvectors)),
+    "eigh upper, vectors": (((3, 3),), lambda x: clgrad.square(abs(linalg.eigh(_symmetric(x), "U").eigenvectors))),
     "pinv tall": (((2, 4, 3),), linalg.pinv),
     "pinv hermitian": (((3, 3),), lambda x: linalg.pinv(_symmetric(x), hermitian=True)),
     "lstsq": (((2, 4, 3), (2, 4, 2)), lambda a, b: linalg.lstsq(a, b)[:2]),
     "lstsq wide vector": (((3, 4), (3,)), lambda a, b: linalg.lstsq(a, b).solution),
     "cond": (((2, 3, 3),), lambda x: (linalg.cond(x), linalg.cond(x, -2), linalg.cond(x, "nuc"))),
+    "eig": (((2, 3, 3),), lambda x: _eig_invariants(linalg.eig(x))),
+    "eigvals": (((3, 3),), lambda x: _parts(linalg.eigvals(x))),
     "norm 2": (((3, 4),), lambda x: linalg.norm(x, 2)),
     "matrix_exp": (((2, 3, 3),), lambda x: linalg.matrix_exp(x * 3)),
     "matrix_power": (((3, 3),), lambda x: linalg.matrix_power(x, -3)),
@@ -140,12 +154,21 @@ GRADIENTS: dict[str, tuple[tuple[tuple[int, ...], ...], Callable]] = {
 
 def _svd_invariants(parts: tuple) -> tuple:
     U, S, Vh = parts
-    return U[..., :1] @ Vh[..., :1, :], S, U[..., 1:2] @ U[..., 1:2].mT
+    return U[..., :1] @ Vh[..., :1, :], S, U[..., 1:2] @ U[..., 1:2].mH
 
 
 def _eigh_invariants(parts: tuple) -> tuple:
     L, V = parts
-    return L, V[..., :1] @ V[..., :1].mT
+    return L, V[..., :1] @ V[..., :1].mH
+
+
+def _eig_invariants(parts: tuple) -> tuple:
+    L, V = parts
+    return clgrad.real(L), clgrad.imag(L), clgrad.square(abs(V))
+
+
+def _parts(x: Variable) -> Variable:
+    return clgrad.view_as_real(x) if x.dtype.kind == "c" else x
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
@@ -156,12 +179,36 @@ def test_derivatives(name: str, device, rng) -> None:
     gradcheck(function, [_leaf(_apart(rng, *s) if len(s) > 1 else rng.standard_normal(s)) for s in shapes])
 
 
-@pytest.mark.parametrize("rank", [0, 1, 2, 3])
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("name", ["slogdet", "solve right", "inv_ex", "cholesky upper", "qr tall", "qr wide",
+                                  "svd tall", "svd wide", "svd square", "eigh", "eig", "pinv tall", "lstsq", "cond",
+                                  "matrix_exp"])
+def test_complex_derivatives(name: str, device, rng) -> None:
+    """Along the real and imaginary parts."""
+    if not device.facts.fp64:
+        pytest.skip("finite differences need float64")
+    shapes, function = GRADIENTS[name]
+
+    def run(*pairs):
+        out = function(*map(clgrad.view_as_complex, pairs))
+        return tuple(map(_parts, out)) if isinstance(out, tuple) else _parts(out)
+
+    hosts = [np.stack([_apart(rng, *s), 0.3 * rng.standard_normal(s)], -1) for s in shapes]
+    gradcheck(run, [_leaf(h) for h in hosts])
+
+
+def test_complex_determinants(rng) -> None:
+    """Signs turn with the matrix; logarithms take the principal branch; slopes of singular matrices are cofactors."""
+    pair = np.stack([_apart(rng, 3, 3), rng.standard_normal((3, 3))], -1)
+    for function in (linalg.det, clgrad.logdet, lambda x: linalg.slogdet(x).sign):
+        gradcheck(lambda p, f=function: _parts(f(clgrad.view_as_complex(p))), [_leaf(pair)])
+    gradcheck(lambda p: _parts(linalg.det(clgrad.view_as_complex(p))), [_leaf(np.zeros((3, 3, 2)))], atol=1e-4)
+    with pytest.raises(GraphError, match="phases of complex vectors"):
+        clgrad.real(linalg.eigh(_symmetric(clgrad.view_as_complex(_leaf(pair))))[1]).sum().backward()
+
+
+@pytest.mark.parametrize(("n", "rank"), [(1, 0), (1, 1), (3, 0), (3, 1), (3, 2), (3, 3)])
 def test_det_of_singular_matrices_has_its_slopes(n: int, rank: int, rng) -> None:
     """d det = <cofactors, dA>, by minors; and the second derivative where the first may vanish."""
-    if rank > n:
-        pytest.skip("no such rank")
     a = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
     minors = np.array([[(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(n)]
                        for i in range(n)])
