@@ -42,9 +42,23 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = Fals
         result = source if device is None else move(source, find_device(device))
         result = result if wanted is None else result.astype(wanted)
         return result.clone() if copy and result is source else result
-    if isinstance(data, (list, tuple)) and data and all(isinstance(d, (Array, Variable)) for d in data):
-        data = [unwrap(d).tolist() for d in data]
-    return from_host(data, wanted, device)
+    return from_host(_on_host(data), wanted, device)
+
+
+def _on_host(data: Any) -> Any:
+    """Arrays within nested lists as NumPy's, which keep their dtypes; other data as it is."""
+    first = data
+    while isinstance(first, (list, tuple)) and len(first):
+        first = first[0]
+    if not isinstance(first, (Array, Variable)):
+        return data
+    if not isinstance(data, (list, tuple)):
+        return unwrap(data).numpy()
+    parts = [_on_host(d) for d in data]
+    try:
+        return np.asarray(parts)
+    except ValueError:  # no array of any shape: told as of other lists
+        return parts
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:

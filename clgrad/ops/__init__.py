@@ -7,10 +7,26 @@ from collections.abc import Callable
 from ..autograd.variable import Variable
 from ..ndarray import Array
 from ..table import OPS
-from . import complex, convert, elementwise, fancy, index, linalg, manipulate, matmul, reduce, shape, softmax, sort
+from . import (
+    complex,
+    convert,
+    decompose,
+    elementwise,
+    fancy,
+    index,
+    linalg,
+    manipulate,
+    matmul,
+    matrix,
+    reduce,
+    shape,
+    softmax,
+    sort,
+)
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, convert)
+_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
+             matrix, convert)
 
 
 def _functions() -> dict[str, Callable]:

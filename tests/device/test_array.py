@@ -310,3 +310,11 @@ def test_a_plan_for_small_memory_does_not_serve_a_large_target(device) -> None:
     elementwise.assign(target, value)
     assert len(plans) == before + 1
     assert_close(target, np.ones((3, 11), np.float32))
+
+
+def test_lists_of_arrays_become_an_array_of_their_dtype(device) -> None:
+    x = xp.asarray([[1, 2], [3, 4]], dtype="uint8")
+    assert_close(xp.asarray([[x[0, 0], x[0, 1]], [x[1, 0], x[1, 1]]]), x.numpy(), dtype="uint8")
+    assert_close(clgrad.tensor([x, x], dtype="float32"), np.stack([x.numpy()] * 2), dtype="float32")
+    with pytest.raises(ValueError, match="nested lists of equal lengths"):
+        xp.asarray([x, x[0]])

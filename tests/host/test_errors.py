@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 from clgrad.core import errors
@@ -14,6 +15,7 @@ BUILT_IN = {
     errors.DeviceError: (RuntimeError,), errors.NoDeviceError: (errors.DeviceError, RuntimeError),
     errors.BuildError: (errors.DeviceError,), errors.OutOfMemoryError: (errors.DeviceError, MemoryError),
     errors.GraphError: (RuntimeError,), errors.CorruptFileError: (ValueError,),
+    errors.LinAlgError: (RuntimeError, np.linalg.LinAlgError),
 }
 
 
