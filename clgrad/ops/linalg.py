@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.variable import unwrap
 from ..core import dtypes, shapes
 from ..core.errors import DTypeError, LinAlgError, ShapeError, bad
 from ..families import linalg as family
@@ -203,9 +202,7 @@ linalg_solve_ex = driver("linalg_solve_ex", "A, B, *, left=True, check_errors=Fa
 
 def _checked_solve(A: Any, B: Any, *, left: bool = True) -> Any:
     _floats("linalg.solve", A, B)
-    X, info = linalg_solve_ex(A, B, left=left)
-    _check_singular("linalg.solve", unwrap(info))
-    return X
+    return linalg_solve_ex(A, B, left=left, check_errors=True)[0]
 
 
 def _solve_ref(A: Any, B: Any, left: bool = True) -> Any:
@@ -247,9 +244,7 @@ linalg_inv_ex = driver("linalg_inv_ex", "A, *, check_errors=False", tensors=("A"
 
 def _inv(A: Any) -> Any:
     _square("linalg.inv", A)
-    inverse, info = linalg_inv_ex(A)
-    _check_singular("linalg.inv", unwrap(info))
-    return inverse
+    return linalg_inv_ex(A, check_errors=True)[0]
 
 
 _STACKS = (Case(((3, 3),)), Case(((2, 4, 4),)), Case(((0, 3, 3),)), Case(((2, 0, 0),)), Case(((1, 1),)))
@@ -333,9 +328,7 @@ linalg_cholesky_ex = driver("linalg_cholesky_ex", "A, *, upper=False, check_erro
 
 def _cholesky(A: Any, *, upper: bool = False) -> Any:
     _square("linalg.cholesky", A)
-    L, info = linalg_cholesky_ex(A, upper=upper)
-    _check_definite("linalg.cholesky", unwrap(info))
-    return L
+    return linalg_cholesky_ex(A, upper=upper, check_errors=True)[0]
 
 
 linalg_cholesky = composite("linalg_cholesky", "A, *, upper=False", tensors=("A",), run=_cholesky, ref=_cholesky_ref,

@@ -32,6 +32,13 @@ def _leaf(x: np.ndarray) -> Variable:
     return Variable(from_host(x), requires_grad=True)
 
 
+@pytest.fixture
+def doubles(device: clgrad.Device) -> None:
+    """What the test needs of the device."""
+    if not device.facts.fp64:
+        pytest.skip("the device has no float64")
+
+
 # Own kernels -------------------------------------------------------------------------------------------------------
 
 
@@ -62,7 +69,7 @@ def test_factorisations_round_panel_edges(n: int, form, rng) -> None:
         assert_close(product.astype(np.float32), b if left else b.swapaxes(-1, -2), scale=64)
 
 
-def test_batches_broadcast_and_memory_order_does_not_matter(form, rng) -> None:
+def test_batches_broadcast_and_memory_order_does_not_matter(form, rng, doubles) -> None:
     a, b = _apart(rng, 3, 1, 4, 4), rng.standard_normal((2, 4, 5))
     A = from_host(np.ascontiguousarray(a.swapaxes(-1, -2))).mT
     B = from_host(np.ascontiguousarray(b[:, ::-1, ::-1]))[:, ::-1, ::-1]
@@ -74,7 +81,7 @@ def test_batches_broadcast_and_memory_order_does_not_matter(form, rng) -> None:
     assert_close(B, b)
 
 
-def test_complex_matrices(form, rng) -> None:
+def test_complex_matrices(form, rng, doubles) -> None:
     a, b = (rng.standard_normal((2, 70, n)) + 1j * rng.standard_normal((2, 70, n)) for n in (70, 5))
     A, B = from_host(a), from_host(b)
     assert_close(linalg.solve(A, B), np.linalg.solve(a, b), dtype="complex128", scale=1e3)
@@ -88,7 +95,7 @@ def test_complex_matrices(form, rng) -> None:
     assert_close(linalg.solve_triangular(A, A, upper=True), np.linalg.solve(np.triu(a), a), scale=1e9)
 
 
-def test_nothing_to_do() -> None:
+def test_nothing_to_do(doubles) -> None:
     """No matrices, or matrices without elements, give what NumPy gives."""
     for shape in ((0, 2, 2), (3, 0, 0), (0, 0)):
         host = np.zeros(shape, np.float32)
@@ -172,9 +179,7 @@ def _parts(x: Variable) -> Variable:
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_derivatives(name: str, device, rng) -> None:
-    if not device.facts.fp64:
-        pytest.skip("finite differences need float64")
+def test_derivatives(name: str, rng, doubles) -> None:
     shapes, function = GRADIENTS[name]
     gradcheck(function, [_leaf(_apart(rng, *s) if len(s) > 1 else rng.standard_normal(s)) for s in shapes])
 
@@ -182,10 +187,8 @@ def test_derivatives(name: str, device, rng) -> None:
 @pytest.mark.parametrize("name", ["slogdet", "solve right", "inv_ex", "cholesky upper", "qr tall", "qr wide",
                                   "svd tall", "svd wide", "svd square", "eigh", "eig", "pinv tall", "lstsq", "cond",
                                   "matrix_exp"])
-def test_complex_derivatives(name: str, device, rng) -> None:
+def test_complex_derivatives(name: str, rng, doubles) -> None:
     """Along the real and imaginary parts."""
-    if not device.facts.fp64:
-        pytest.skip("finite differences need float64")
     shapes, function = GRADIENTS[name]
 
     def run(*pairs):
@@ -196,7 +199,7 @@ def test_complex_derivatives(name: str, device, rng) -> None:
     gradcheck(run, [_leaf(h) for h in hosts])
 
 
-def test_complex_determinants(rng) -> None:
+def test_complex_determinants(rng, doubles) -> None:
     """Signs turn with the matrix; logarithms take the principal branch; slopes of singular matrices are cofactors."""
     pair = np.stack([_apart(rng, 3, 3), rng.standard_normal((3, 3))], -1)
     for function in (linalg.det, clgrad.logdet, lambda x: linalg.slogdet(x).sign):
@@ -207,7 +210,7 @@ def test_complex_determinants(rng) -> None:
 
 
 @pytest.mark.parametrize(("n", "rank"), [(1, 0), (1, 1), (3, 0), (3, 1), (3, 2), (3, 3)])
-def test_det_of_singular_matrices_has_its_slopes(n: int, rank: int, rng) -> None:
+def test_det_of_singular_matrices_has_its_slopes(n: int, rank: int, rng, doubles) -> None:
     """d det = <cofactors, dA>, by minors; and the second derivative where the first may vanish."""
     a = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
     minors = np.array([[(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(n)]
@@ -220,7 +223,7 @@ def test_det_of_singular_matrices_has_its_slopes(n: int, rank: int, rng) -> None
     gradcheck(linalg.det, [x], atol=1e-4)
 
 
-def test_errors_of_derivatives(rng) -> None:
+def test_errors_of_derivatives(rng, doubles) -> None:
     x = _leaf(rng.standard_normal((4, 3)))
     with pytest.raises(GraphError, match=r"linalg.qr: got mode='complete' with 4 rows and 3 columns"):
         linalg.qr(x, "complete").R.sum().backward()
@@ -236,7 +239,7 @@ def test_errors_of_derivatives(rng) -> None:
 # PyTorch -----------------------------------------------------------------------------------------------------------
 
 
-def test_gradients_are_those_of_torch(rng) -> None:
+def test_gradients_are_those_of_torch(rng, doubles) -> None:
     """Where a derivative is a matter of convention: of factors, of symmetric inputs, of full matrices."""
     torch = pytest.importorskip("torch")
     square, tall = _apart(rng, 3, 3), _apart(rng, 4, 3)
@@ -271,7 +274,7 @@ def test_gradients_are_those_of_torch(rng) -> None:
 @pytest.mark.parametrize("shapes", [((4, 3), (4, 2)), ((2, 4, 3), (2, 4)), ((4, 3), (4,)), ((3, 4), (3, 2)),
                                     ((2, 3, 3), (2, 3, 1))])
 @pytest.mark.parametrize("driver", [None, "gels", "gelsy", "gelsd", "gelss"])
-def test_lstsq_returns_what_torch_returns(shapes, driver, rng) -> None:
+def test_lstsq_returns_what_torch_returns(shapes, driver, rng, doubles) -> None:
     torch = pytest.importorskip("torch")
     a, b = (rng.standard_normal(s) for s in shapes)
     theirs = torch.linalg.lstsq(torch.tensor(a), torch.tensor(b), driver=driver)
@@ -354,7 +357,7 @@ def test_bad_input(call: Callable, error: type, message: str) -> None:
         call(from_host(np.arange(6, dtype=np.float32).reshape(2, 3)))
 
 
-def test_host_work_can_be_forbidden(device, rng) -> None:
+def test_host_work_can_be_forbidden(device, rng, doubles) -> None:
     x = from_host(_positive(rng.standard_normal((3, 3))))
     before = device.copies.to_host
     linalg.svd(x)
@@ -374,7 +377,7 @@ def test_host_work_can_be_forbidden(device, rng) -> None:
 # Values ------------------------------------------------------------------------------------------------------------
 
 
-def test_equations_of_decompositions(rng) -> None:
+def test_equations_of_decompositions(rng, doubles) -> None:
     for shape in ((4, 3), (2, 3, 5)):
         a = rng.standard_normal(shape)
         m, n = shape[-2:]
@@ -393,7 +396,7 @@ def test_equations_of_decompositions(rng) -> None:
     assert linalg.svd(from_host(a))._fields == ("U", "S", "Vh")
 
 
-def test_tolerances_of_ranks(rng) -> None:
+def test_tolerances_of_ranks(rng, doubles) -> None:
     a = np.diag([1.0, 1e-3, 1e-9])
     stack = from_host(np.stack([a, a[::-1]]))
     assert linalg.matrix_rank(stack).tolist() == [3, 3]
@@ -409,7 +412,7 @@ def test_tolerances_of_ranks(rng) -> None:
     assert int(linalg.lstsq(from_host(a), from_host(a), rcond=1e-6).rank) == 2
 
 
-def test_older_names_and_tensors(rng) -> None:
+def test_older_names_and_tensors(rng, doubles) -> None:
     a = rng.standard_normal((2, 6, 3, 4))
     b = rng.standard_normal((2, 6))
     assert_close(linalg.tensorsolve(from_host(a), from_host(b)), np.linalg.tensorsolve(a, b), scale=100)
