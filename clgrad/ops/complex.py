@@ -64,8 +64,9 @@ imag = driver("imag", "x", _FAMILY, run=lambda x: _checked("imag", x, lambda z: 
               doc="Imaginary part of a complex array, as a view.")
 _conjugate = elementwise("conj_physical", "x", c="(T)(x.x, -x.y)", kinds="c", holomorphic=False, ref=np.conj,
                          grad=[lambda g: _conjugate(g)], doc="Complex conjugate, in memory of its own.")
-conj = composite("conj", "x", _FAMILY, run=lambda x: _conjugate(x) if x.dtype.kind == "c" else x, ref=np.conj,
-                 cases=_CASES, aliases=("resolve_conj",), doc="Complex conjugate; a real array is its own.")
+conj = composite("conj", "x", _FAMILY, run=lambda x: _conjugate(x) if x.dtype.kind == "c" else x,
+                 ref=lambda x: np.conj(x) if x.dtype.kind == "c" else x, cases=_CASES, aliases=("resolve_conj",),
+                 doc="Complex conjugate; a real array is its own.")
 
 
 def _angle(x: Any) -> Any:
@@ -104,7 +105,7 @@ polar = composite("polar", "abs, angle", _FAMILY, tensors=("abs", "angle"), kind
 isreal = composite("isreal", "x", _FAMILY, run=lambda x: imag(x) == 0 if x.dtype.kind == "c" else x == x, ref=np.isreal,
                    cases=_CASES[:1], doc="Whether the imaginary part is zero.")
 adjoint = composite("adjoint", "x", _FAMILY, run=lambda x: conj(transpose(x, -1, -2)), cases=_CASES[:1],
-                    ref=lambda x: np.conj(np.swapaxes(x, -1, -2)),
+                    ref=lambda x: np.swapaxes(np.conj(x) if x.dtype.kind == "c" else x, -1, -2),
                     doc="Each matrix (the last two axes) transposed and conjugated.")
 
 
