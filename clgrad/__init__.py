@@ -11,6 +11,7 @@ from . import jit as jit
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
+from . import random as random
 from . import utils as utils
 from .autograd import Function as Function
 from .autograd import Variable as Tensor
@@ -52,6 +53,14 @@ from .io import save as save
 from .legacy import *
 from .ndarray import Array as Array
 from .ops import FUNCTIONS as _FUNCTIONS
+from .random import bernoulli as bernoulli
+from .random import get_rng_state as get_rng_state
+from .random import multinomial as multinomial
+from .random import normal as normal
+from .random import poisson as poisson
+from .random import randint_like as randint_like
+from .random import seed as seed
+from .random import set_rng_state as set_rng_state
 from .runtime.device import Device as Device
 from .runtime.device import default_device as default_device
 from .runtime.device import device as device

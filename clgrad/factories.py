@@ -12,9 +12,10 @@ from .autograd.variable import Variable, unwrap
 from .core import dtypes
 from .core.dtypes import DType
 from .core.errors import ShapeError, bad
+from .families import generator as generators
 from .families import random
+from .families.generator import Generator
 from .families.ramp import ramp
-from .families.random import Generator
 from .ndarray import Array, from_host, move
 from .ndarray import full as full_array
 from .ops.elementwise import assign
@@ -167,14 +168,14 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     return Variable(result, requires_grad)
 
 
-def manual_seed(seed: int) -> random.Generator:
+def manual_seed(seed: int) -> Generator:
     """Start the default generator at ``seed``: the same numbers follow on every device. Returns the generator."""
-    return random.default_generator.manual_seed(seed)
+    return generators.default_generator.manual_seed(seed)
 
 
 def initial_seed() -> int:
     """The default generator's seed."""
-    return random.default_generator.initial_seed()
+    return generators.default_generator.initial_seed()
 
 
 def rand(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None,
@@ -228,12 +229,6 @@ def randn_like(x: Any, *, generator: Any = None, dtype: Any = None, device: Any 
                  requires_grad=requires_grad)
 
 
-def bernoulli(p: Any, *, generator: Any = None) -> Variable:
-    """1 with the probability that each element of ``p`` gives, else 0, in p's dtype."""
-    draws = random.uniform(p.shape, dtypes.floating(p.dtype), p.device, generator)
-    return Variable((draws < unwrap(p)).astype(p.dtype))
-
-
-__all__ = ["Generator", "arange", "as_tensor", "bernoulli", "empty", "empty_like", "eye", "from_numpy", "full",
+__all__ = ["Generator", "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full",
            "full_like", "initial_seed", "linspace", "manual_seed", "ones", "ones_like", "rand", "rand_like", "randint",
            "randn", "randn_like", "randperm", "tensor", "zeros", "zeros_like"]

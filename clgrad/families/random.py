@@ -1,15 +1,18 @@
-"""Host side of random numbers: a Generator's place in its counter stream, and one launch that fills an array from it.
+"""Host side of random numbers: one launch fills an array from a generator's counter stream.
 
 There is no record here: nothing to differentiate, and the reference is the generator's own definition, of which the
-tests keep a NumPy twin.
+tests keep a NumPy twin. Parameters are numbers, checked here; :mod:`.sample` takes them from arrays. Every function
+takes the shape, dtype and device of the result, the generator (None: the default one), its parameters, and ``out``: a
+contiguous array at the start of its memory to write over instead.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-from math import isqrt, prod
+from math import erfc, exp, expm1, inf, isfinite, isinf, isnan, log1p, prod, sqrt
+from math import isqrt as integer_root
 from typing import Any
+
+import numpy as np
 
 from .. import kernels
 from ..core import dtypes
@@ -18,124 +21,227 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
-from ..runtime.program import kernel
+from ..runtime.program import Kernel, kernel
+from .generator import Generator, chosen
 from .plans import form, index_type, letter, workers
 
-DEFAULT_SEED = 67280421310721  # what a fresh default generator starts from, as PyTorch's does
+Shape = tuple[int, ...]
+_MANTISSA = {"float16": 11, "float32": 24, "float64": 53}  # integers up to 2**these are exact
 
 
-class Generator:
-    """A place in the stream of numbers that a seed names; the same numbers on every device (Philox4x32-10).
-
-    Each draw takes the next counters of the stream. ``device`` is accepted for PyTorch's sake: the state lies on the
-    host, and draws go wherever the array goes.
-    """
-
-    def __init__(self, device: Any = None) -> None:
-        self._lock = threading.Lock()
-        self.manual_seed(DEFAULT_SEED)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start the stream of ``seed`` (0 <= seed < 2**64; negative ones wrap, as in PyTorch); returns itself."""
-        if not -(2**63) <= seed < 2**64:
-            raise ValueError(bad("manual_seed", seed, "-2**63 <= seed < 2**64", "Use a smaller seed."))
-        with self._lock:
-            self._seed, self._offset = int(seed) % 2**64, 0
-        return self
-
-    def seed(self) -> int:
-        """Start the stream of a seed drawn from the operating system, and return the seed."""
-        fresh = secrets.randbits(63)
-        self.manual_seed(fresh)
-        return fresh
-
-    def initial_seed(self) -> int:
-        """The seed of the current stream."""
-        return self._seed
-
-    def get_state(self) -> tuple[int, int]:
-        """Seed and number of counters used: all there is to know."""
-        return self._seed, self._offset
-
-    def set_state(self, state: tuple[int, int]) -> Generator:
-        """Go back to where :meth:`get_state` was called; returns itself."""
-        seed, offset = state
-        with self._lock:
-            self._seed, self._offset = int(seed), int(offset)
-        return self
-
-    def advance(self, counters: int) -> tuple[int, int]:
-        """Take the next ``counters`` counters: the seed and the first of them."""
-        with self._lock:
-            first = self._offset
-            self._offset = (first + counters) % 2**64
-            return self._seed, first
-
-
-default_generator = Generator()
-
-
-def _counters(kind: str, dtype: DType, n: int) -> int:
+def counters(kind: str, dtype: DType, n: int) -> int:
     """128-bit counters that n draws use: four 32-bit words each, or two of 64."""
     if kind == "permutation":
         return 1
     return -(-n // (2 if kind == "randint" or dtype is dtypes.float64 else 4))
 
 
-def fill(kind: str, shape: tuple[int, ...], dtype: DType, device: Device, generator: Generator | None,
-         signature: str = "", *args: Any) -> Array:
-    """A new array of draws of one kind; ``args`` are the kind's own kernel arguments."""
-    out = empty(shape, dtype, device)
+def fill(kind: str, shape: Shape, dtype: DType, device: Device, generator: Generator | None, signature: str = "",
+         *args: Any, out: Array | None = None, op: str = "") -> Array:
+    """Draws of one kind; ``args`` are the kind's own kernel arguments."""
+    stream = chosen(op or kind, generator)
+    out = empty(shape, dtype, device) if out is None else out
     n = prod(shape)
-    seed, offset = (default_generator if generator is None else generator).advance(_counters(kind, dtype, n))
+    seed, offset = stream.advance(counters(kind, dtype, n))
     if n == 0:
         return out
     index = index_type(out.nbytes)
     params = kernels.template("random").module.DEFAULT[form(device)]
     k = kernel(device, "random", f"random_{kind}", "P" + letter(index) + "IILL" + signature, kind, kind=kind,
                ctype=dtype.c, index=index, form=form(device), **params)
-    if device.wide_core:
-        gsize, lsize = (workers(device, n, 4, 1024),), (1,)
-    else:
-        local = min(128, k.max_local)
-        gsize, lsize = (local * max(1, min(-(-n // (4 * local)), device.facts.compute_units * 16)),), (local,)
+    gsize, lsize = sizes(device, k, n, 1024)
     launch(k, gsize, lsize, out.storage.buffer, n, seed & 0xFFFFFFFF, seed >> 32, offset, 0, *args, nbytes=out.nbytes)
     return out
 
 
-def uniform(shape: tuple[int, ...], dtype: DType, device: Device, generator: Generator | None) -> Array:
-    """Uniform in [0, 1)."""
-    _float("rand", dtype)
-    return fill("uniform", shape, dtype, device, generator)
+def sizes(device: Device, k: Kernel, n: int, least: int) -> tuple[tuple[int], tuple[int]]:
+    """Global and local size; ``least`` is the least work of a work-item on a CPU."""
+    if device.wide_core:
+        return (workers(device, n, 4, least),), (1,)
+    local = min(128, k.max_local)
+    return (local * max(1, min(-(-n // (4 * local)), device.facts.compute_units * 16)),), (local,)
 
 
-def normal(shape: tuple[int, ...], dtype: DType, device: Device, generator: Generator | None) -> Array:
-    """Standard normal."""
-    _float("randn", dtype)
-    return fill("normal", shape, dtype, device, generator)
+def _reals(kind: str, shape: Shape, dtype: DType, device: Device, generator: Generator | None, *args: float,
+           out: Array | None, op: str = "") -> Array:
+    """A kind whose arguments are reals of the precision computed in."""
+    letters = ("d" if dtype is dtypes.float64 else "f") * len(args)
+    return fill(kind, shape, dtype, device, generator, letters, *(as_real(a, dtype) for a in args), out=out, op=op)
 
 
-def _float(op: str, dtype: DType) -> None:
+def as_real(value: float, dtype: DType) -> float:
+    """A number as an argument of the precision computed in: beyond float's range infinite."""
+    if dtype is not dtypes.float64 and not isnan(value) and abs(value) > 3.4028235e38:
+        return inf if value > 0 else -inf
+    return float(value)
+
+
+# Checks of parameters ------------------------------------------------------------------------------------------------
+
+
+def need_float(op: str, dtype: DType) -> None:
+    """DTypeError unless the dtype is a float."""
     if dtype.kind != "f":
-        raise DTypeError(bad(op, dtype, "a float dtype", "Use randint for integers."))
+        raise DTypeError(bad(op, dtype, "a float dtype", "Use randint for integers, or convert the result."))
 
 
-def integers(low: int, high: int, shape: tuple[int, ...], dtype: DType, device: Device,
-             generator: Generator | None) -> Array:
+def need(op: str, holds: bool, got: str, expected: str, remedy: str) -> None:
+    """ValueError unless a parameter is as expected."""
+    if not holds:
+        raise ValueError(bad(op, got, expected, remedy))
+
+
+def _location_scale(op: str, location: float, scale: float, names: tuple[str, str], least: str) -> None:
+    location_name, scale_name = names
+    need(op, isfinite(location), f"{location_name}={location}", f"a finite {location_name}", "Pass a finite number.")
+    need(op, isfinite(scale) and (scale >= 0 if least == ">= 0" else scale > 0), f"{scale_name}={scale}",
+         f"{scale_name} {least}", "It is the spread of the distribution.")
+
+
+# Kinds ---------------------------------------------------------------------------------------------------------------
+
+
+def uniform(shape: Shape, dtype: DType, device: Device, generator: Generator | None, low: float = 0.0,
+            high: float = 1.0, *, out: Array | None = None, op: str = "rand") -> Array:
+    """Uniform in [low, high): the upper end is never rounded to. ``low`` where both are equal."""
+    need_float(op, dtype)
+    need(op, isfinite(low) and isfinite(high) and low <= high, f"low={low}, high={high}", "finite low <= high",
+         "The lower end comes first.")
+    most = float(np.finfo(dtype.np).max)
+    need(op, high - low <= most, f"low={low}, high={high}", f"high - low up to {most:.5g}, {dtype.name}'s largest",
+         "Use a wider dtype, or a smaller range.")
+    return _reals("uniform", shape, dtype, device, generator, high - low, low, _under(low, high, dtype), out=out, op=op)
+
+
+def _under(low: float, high: float, dtype: DType) -> float:
+    """The largest number of the dtype below ``high``, or ``low`` where there is none between."""
+    rounded = dtype.np.type(high)
+    below = rounded if float(rounded) < high else np.nextafter(rounded, dtype.np.type(-inf))
+    return max(float(below), float(dtype.np.type(low)))
+
+
+def normal(shape: Shape, dtype: DType, device: Device, generator: Generator | None, mean: float = 0.0,
+           std: float = 1.0, *, out: Array | None = None, op: str = "randn") -> Array:
+    """Normal, by inversion."""
+    need_float(op, dtype)
+    _location_scale(op, mean, std, ("mean", "std"), ">= 0")
+    return _reals("normal", shape, dtype, device, generator, std, mean, out=out, op=op)
+
+
+def log_normal(shape: Shape, dtype: DType, device: Device, generator: Generator | None, mean: float = 1.0,
+               std: float = 2.0, *, out: Array | None = None, op: str = "log_normal") -> Array:
+    """exp of a normal with that mean and standard deviation; 0 and infinite beyond the dtype's range."""
+    need_float(op, dtype)
+    _location_scale(op, mean, std, ("mean", "std"), "> 0")
+    return _reals("log_normal", shape, dtype, device, generator, std, mean, out=out, op=op)
+
+
+def exponential(shape: Shape, dtype: DType, device: Device, generator: Generator | None, scale: float = 1.0, *,
+                out: Array | None = None, op: str = "exponential") -> Array:
+    """Exponential with mean ``scale``, by inversion; never 0 before scaling."""
+    need_float(op, dtype)
+    need(op, isfinite(scale) and scale >= 0, f"scale={scale}", "a finite scale >= 0", "It is the mean.")
+    return _reals("exponential", shape, dtype, device, generator, scale, out=out, op=op)
+
+
+def gumbel(shape: Shape, dtype: DType, device: Device, generator: Generator | None, location: float = 0.0,
+           scale: float = 1.0, *, out: Array | None = None, op: str = "gumbel") -> Array:
+    """location - scale log(E), E exponential."""
+    need_float(op, dtype)
+    _location_scale(op, location, scale, ("location", "scale"), ">= 0")
+    return _reals("gumbel", shape, dtype, device, generator, scale, location, out=out, op=op)
+
+
+def cauchy(shape: Shape, dtype: DType, device: Device, generator: Generator | None, median: float = 0.0,
+           sigma: float = 1.0, *, out: Array | None = None, op: str = "cauchy") -> Array:
+    """median + sigma tan(pi (U - 1/2)), U uniform."""
+    need_float(op, dtype)
+    _location_scale(op, median, sigma, ("median", "sigma"), "> 0")
+    return _reals("cauchy", shape, dtype, device, generator, sigma, median, out=out, op=op)
+
+
+def geometric(shape: Shape, dtype: DType, device: Device, generator: Generator | None, p: float, *,
+              out: Array | None = None, op: str = "geometric") -> Array:
+    """Trials up to the first success of probability p: 1, 2, ...; integers saturate at the dtype's largest."""
+    if dtype.kind == "b":
+        raise DTypeError(bad(op, dtype, "an integer or float dtype", "Use bernoulli for truth values."))
+    need(op, 0 < p <= 1, f"p={p}", "0 < p <= 1", "p is the probability of success in one trial.")
+    scale = 0.0 if p == 1 else -1 / log1p(-p)
+    return _reals("geometric", shape, dtype, device, generator, scale, out=out, op=op)
+
+
+def truncated_normal(shape: Shape, dtype: DType, device: Device, generator: Generator | None, mean: float = 0.0,
+                     std: float = 1.0, low: float = -2.0, high: float = 2.0, *, out: Array | None = None,
+                     op: str = "truncated_normal") -> Array:
+    """Normal, given that it lies in [low, high] (either may be infinite).
+
+    By inversion between both ends' quantiles; where the range begins beyond one standard deviation from the mean, by
+    rejection from an exponential, so that no tail is too far out.
+    """
+    need_float(op, dtype)
+    _location_scale(op, mean, std, ("mean", "std"), "> 0")
+    need(op, low < high, f"low={low}, high={high}", "low < high", "The lower end comes first.")
+    a, b = (low - mean) / std, (high - mean) / std
+    least, most = _inside(low, high, dtype)
+    if a >= 1 or b <= -1:
+        from .sample import tail
+
+        start, end, sign = (a, b, 1) if a >= 1 else (-b, -a, -1)
+        mass = -expm1(-start * (end - start)) if isfinite(end) else 1.0
+        above = exp(-start * (end - start)) if isfinite(end) else 0.0
+        return tail(shape, dtype, device, generator, start, 1 / start, above, mass, sign * std, mean, least, most,
+                    out=out, op=op)
+    start, above = erfc(-a / sqrt(2)) / 2, erfc(b / sqrt(2)) / 2
+    return _reals("truncated", shape, dtype, device, generator, start, above, _between(a, b), above - start, std, mean,
+                  least, most, out=out, op=op)
+
+
+def _between(a: float, b: float) -> float:
+    """Probability that a standard normal lies in [a, b], to all digits where the range is short."""
+    if b - a < 1e-3:
+        middle = (a + b) / 2
+        width = b - a
+        return exp(-middle * middle / 2) / sqrt(8 * np.arctan(1.0)) * width * (1 + (middle**2 - 1) * width**2 / 24)
+    return 1 - erfc(-a / sqrt(2)) / 2 - erfc(b / sqrt(2)) / 2
+
+
+def _inside(low: float, high: float, dtype: DType) -> tuple[float, float]:
+    """The dtype's numbers next to both ends, within them."""
+    with np.errstate(over="ignore"):
+        least, most = dtype.np.type(low), dtype.np.type(high)
+    if float(least) < low:
+        least = np.nextafter(least, dtype.np.type(inf))
+    if float(most) > high and not isinf(high):
+        most = np.nextafter(most, dtype.np.type(-inf))
+    return float(least), float(most)
+
+
+def integers(low: int, high: int, shape: Shape, dtype: DType, device: Device, generator: Generator | None, *,
+             out: Array | None = None, op: str = "randint") -> Array:
     """Uniform integers, low <= i < high."""
-    if low >= high:
-        raise ValueError(bad("randint", f"low={low}, high={high}", "low < high", "high is not drawn."))
+    need(op, low < high, f"low={low}, high={high}", "low < high", "high is not drawn.")
     drawn = dtype if dtype.kind in "iu" else dtypes.int64
     bits = 8 * drawn.itemsize
     least, most = (0, 2**bits) if drawn.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
     if dtype.kind == "b":
         least, most = 0, 2
-    if low < least or high > most:
-        raise ValueError(bad("randint", f"[{low}, {high})", f"within [{least}, {most}) for {dtype.name}",
-                             "Choose a wider dtype."))
+    elif dtype.kind == "f" and dtype.name in _MANTISSA:
+        least, most = -(2 ** _MANTISSA[dtype.name]), 2 ** _MANTISSA[dtype.name] + 1
+    need(op, least <= low and high <= most, f"[{low}, {high})", f"within [{least}, {most}) for {dtype.name}",
+         "Choose a wider dtype.")
     signed_low = low - 2**64 if low >= 2**63 else low
-    out = fill("randint", shape, drawn, device, generator, "lL", signed_low, (high - low) % 2**64)
-    return out.astype(dtype)
+    result = fill("randint", shape, drawn, device, generator, "lL", signed_low, (high - low) % 2**64,
+                  out=out if drawn is dtype else None, op=op)
+    return result.astype(dtype)
+
+
+def all_integers(dtype: DType) -> tuple[int, int]:
+    """The range of :meth:`Tensor.random_` without bounds: 0 to the largest integer, or the largest exact in a float."""
+    if dtype.kind == "b":
+        return 0, 2
+    if dtype.kind == "f":
+        return 0, 2 ** _MANTISSA[dtype.name] + 1
+    return 0, int(np.iinfo(dtype.np).max) + 1
 
 
 def permutation(n: int, dtype: DType, device: Device, generator: Generator | None) -> Array:
@@ -143,11 +249,12 @@ def permutation(n: int, dtype: DType, device: Device, generator: Generator | Non
     if n < 0:
         raise ShapeError(bad("randperm", f"n={n}", "n >= 0", "Give the number of elements."))
     cells = max(n, 256)
-    side = isqrt(cells - 1) + 1
-    return fill("permutation", (n,), dtypes.int64, device, generator, "L", side).astype(dtype)
+    side = integer_root(cells - 1) + 1
+    return fill("permutation", (n,), dtypes.int64, device, generator, "L", side, op="randperm").astype(dtype)
 
 
-def bernoulli(shape: tuple[int, ...], p: float, device: Device, generator: Generator | None) -> Array:
+def bernoulli(shape: Shape, p: float, device: Device, generator: Generator | None, *, op: str = "bernoulli") -> Array:
     """bool: True with probability p."""
-    out = fill("bernoulli", shape, dtypes.uint8, device, generator, "f", p)
+    need(op, 0 <= p <= 1, f"p={p}", "0 <= p <= 1", "p is the probability of a one.")
+    out = fill("bernoulli", shape, dtypes.uint8, device, generator, "f", p, op=op)
     return Array(out.storage, out.shape, out.strides, out.offset, dtypes.bool_)

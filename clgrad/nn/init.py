@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod, sqrt
 from typing import Any
 
@@ -44,12 +43,21 @@ def _fan(op: str, shape: tuple[int, ...], mode: str) -> int:
 
 def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Any:
     """Uniform in [a, b)."""
-    return _write(tensor, _draw(random.uniform, tensor, generator) * (b - a) + a)
+    unwrap(tensor).uniform_(a, b, generator=generator)
+    return tensor
 
 
 def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
     """Normal with the given mean and standard deviation."""
-    return _write(tensor, _draw(random.normal, tensor, generator) * std + mean)
+    unwrap(tensor).normal_(mean, std, generator=generator)
+    return tensor
+
+
+def trunc_normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+                  generator: Any = None) -> Any:
+    """Normal, given that it lies in [a, b]: the stream of :func:`clgrad.random.truncated_normal`."""
+    return _write(tensor, random.truncated_normal(tensor.shape, tensor.dtype, tensor.device, generator, mean, std, a, b,
+                                                  op="trunc_normal_"))
 
 
 def constant_(tensor: Any, val: float) -> Any:
@@ -95,10 +103,6 @@ def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearit
 def _positive(fan: int) -> int:
     """A fan of zero belongs to a tensor without elements, which nothing is drawn for."""
     return max(fan, 1)
-
-
-def _draw(kind: Callable, tensor: Any, generator: Any) -> Any:
-    return kind(tensor.shape, tensor.dtype, tensor.device, generator)
 
 
 def _write(tensor: Any, value: Any) -> Any:

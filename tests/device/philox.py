@@ -8,7 +8,7 @@ import numpy as np
 
 from clgrad import kernels
 
-_MODULE = kernels.template("random").module
+_MODULE = kernels.template("reproducible").module
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
