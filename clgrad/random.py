@@ -284,7 +284,7 @@ def beta(a: Any, b: Any, size: Any = None, *, generator: Any = None, dtype: Any 
 
 def poisson(rate: Any, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Variable:
     """Poisson counts, in the float dtype of ``rate`` as PyTorch's: products of uniforms (Knuth) below a rate of 10,
-    from there on Hoermann's transformed rejection PTRS (1993). Integers up to float32's 2**24 (float64: 2**53) are exact.
+    from there on Hoermann's transformed rejection PTRS (1993). Integers up to 2**24 (float64: 2**53) are exact.
     NaN where an array's rate is negative."""
     _check("poisson", "rate", rate, lambda v: v >= 0 and not isinf(v), "a finite rate >= 0")
     place = _Place("poisson", (rate,), size, dtype, device)
