@@ -205,15 +205,18 @@ def cauchy(median: Any = 0.0, sigma: Any = 1.0, size: Any = None, *, generator: 
     return _scaled("cauchy", (median, sigma), size, generator, dtype, device, requires_grad)
 
 
+def _need_numbers(op: str, parameters: tuple, remedy: str = "Call .item() for the value of a 0-d array.") -> None:
+    for p in parameters:
+        if not isinstance(p, (int, float, np.number)):
+            raise TypeError(bad(op, f"a parameter of type {type(p).__name__}", "numbers", remedy))
+
+
 # Numbers only --------------------------------------------------------------------------------------------------------
 
 
 def _plain(kind: str, parameters: tuple, size: Any, generator: Any, dtype: Any, device: Any,
            requires_grad: bool = False) -> Variable:
-    for p in parameters:
-        if _is_array(p) or not isinstance(p, (int, float, np.number)):
-            raise TypeError(bad(kind, f"a parameter of type {type(p).__name__}", "numbers",
-                                "Transform draws of a standard distribution instead."))
+    _need_numbers(kind, parameters, "Transform draws of a standard distribution instead.")
     d = dtypes.get_default_dtype() if dtype is None else dtypes.dtype(dtype)
     shape = () if size is None else shape_of(kind, (size,))
     return _result(getattr(kinds, kind)(shape, d, find_device(device), generator, *map(float, parameters), op=kind),
@@ -407,6 +410,7 @@ def categorical(logits: Any, dim: int = -1, size: Any = None, *, generator: Any 
 def _write(self: Any, op: str, draw: Callable, generator: Any, *parameters: Any) -> Any:
     """Draws written over the array: straight into its memory where that starts a buffer and has no gaps."""
     refuse_recorded(op.removesuffix("_"), self)
+    _need_numbers(op, parameters)
     target = unwrap(self)
     direct = target.offset == 0 and target.is_contiguous()
     result = draw(target.shape, target.dtype, target.device, generator, *parameters, out=target if direct else None,
@@ -435,6 +439,7 @@ def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: An
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Write exponential numbers of rate ``lambd`` (mean 1 / lambd) over the array; returns it."""
+    _need_numbers("exponential_", (lambd,))
     kinds.need("exponential_", lambd > 0 and not isnan(lambd), f"lambd={lambd}", "lambd > 0",
                "It is the rate: mean 1 / lambd.")
     return _write(self, "exponential_", kinds.exponential, generator, 1 / lambd)
@@ -456,6 +461,7 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     refuse_recorded("bernoulli", self)
     target, p = unwrap(self), unwrap(p)
     if not isinstance(p, Array):
+        _need_numbers("bernoulli_", (p,))
         assign(target, kinds.bernoulli(target.shape, float(p), target.device, generator, op="bernoulli_"))
         return self
     kinds.need_float("bernoulli_", p.dtype)
@@ -474,6 +480,9 @@ def random_(self: Any, *bounds: int, generator: Any = None) -> Any:
     if len(bounds) > 2:
         raise TypeError(bad("random_", f"{len(bounds)} bounds", "random_(), random_(to) or random_(low, to)",
                             "Pass two at most."))
+    for b in bounds:
+        if isinstance(b, bool) or not isinstance(b, (int, np.integer)):
+            raise TypeError(bad("random_", f"a {type(b).__name__}", "an int", "Use uniform_ for reals."))
     low, high = {0: lambda: kinds.all_integers(self.dtype), 1: lambda: (0, *bounds), 2: lambda: bounds}[len(bounds)]()
 
     def draw(shape: tuple, dtype: DType, device: Device, generator: Any, out: Array | None, op: str) -> Array:

@@ -1,4 +1,4 @@
-"""Distributions: inversion against float64 references, Kolmogorov-Smirnov and chi-square, one stream on every device."""
+"""Distributions: inversion against float64 references, goodness of fit, one stream on every device, generators."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def test_choices_never_change(form: clgrad.Device) -> None:
     drawn = [r.multinomial(weights, 4, generator=_generator(1)),
              r.multinomial(weights, 9, True, generator=_generator(2)),
              r.categorical(weights.clamp(max=8.0), generator=_generator(3)),
-             r.multinomial(weights, 1, generator=_generator(4)), r.bernoulli(weights / 1e31, generator=_generator(5)).to("int64")]
+             r.multinomial(weights, 1, generator=_generator(4)),
+             r.bernoulli(weights / 1e31, generator=_generator(5)).to("int64")]
     digest = hashlib.sha256(b"".join(d.numpy().tobytes() for d in drawn)).hexdigest()[:16]
     assert digest == "10c7b97fe2769c9c"
 
@@ -191,7 +192,7 @@ def test_streams_are_independent(name: str, device) -> None:
         assert abs(stats.spearmanr(first, second).statistic) * math.sqrt(N) < 5
 
 
-# Against the same numbers computed in float64 from the generator's own words --------------------------------------------
+# Against the same numbers computed in float64 from the generator's own words -----------------------------------------
 
 
 def _words(n: int = 1 << 16) -> tuple[np.ndarray, np.ndarray]:
@@ -387,7 +388,7 @@ def test_bernoulli(device) -> None:
     assert clgrad.bernoulli(p, 1.0).tolist() == [1.0] * 3
 
 
-# Writing forms ---------------------------------------------------------------------------------------------------------
+# Writing forms -------------------------------------------------------------------------------------------------------
 
 WRITING = {
     "uniform_": (lambda x, **k: x.uniform_(-2, 5, **k), lambda **k: r.uniform(-2.0, 5.0, (6, 4), **k)),
@@ -462,7 +463,7 @@ def test_initialiser(device) -> None:
     np.testing.assert_array_equal(x.detach().numpy(), want.numpy())
 
 
-# Generators ------------------------------------------------------------------------------------------------------------
+# Generators ----------------------------------------------------------------------------------------------------------
 
 
 def test_state_round_trips(device, tmp_path: Path) -> None:
@@ -525,7 +526,7 @@ def test_generator_device(device) -> None:
         clgrad.Generator(device="no such device")
 
 
-# Errors ------------------------------------------------------------------------------------------------------------------
+# Errors --------------------------------------------------------------------------------------------------------------
 
 
 def _ones(*shape: int) -> clgrad.Variable:
@@ -550,6 +551,10 @@ def _ones(*shape: int) -> clgrad.Variable:
     (lambda: _ones(2).random_(1, 2, 3), TypeError, "3 bounds"),
     (lambda: _ones(2).char().random_(300), ValueError, "Choose a wider dtype"),
     (lambda: _ones(2).half().random_(5000), ValueError, "Choose a wider dtype"),
+    (lambda: _ones(2).random_(1.5, 7), TypeError, "random_: got a float; expected an int"),
+    (lambda: _ones(2).uniform_(_ones(1), 2), TypeError, "uniform_: got a parameter of type Variable; expected numbers"),
+    (lambda: _ones(2).exponential_(None), TypeError, "exponential_: got a parameter of type NoneType"),
+    (lambda: _ones(2).bernoulli_("a"), TypeError, "bernoulli_: got a parameter of type str"),
     (lambda: r.gamma(-1.0), ValueError, "gamma: got concentration=-1.0; expected a finite concentration >= 0"),
     (lambda: r.gamma(1.0, -1.0), ValueError, "gamma: got scale=-1.0"),
     (lambda: r.gamma([1.0]), TypeError, "a parameter of type list"),
