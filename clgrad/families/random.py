@@ -8,7 +8,7 @@ contiguous array at the start of its memory to write over instead.
 
 from __future__ import annotations
 
-from math import erfc, exp, expm1, inf, isfinite, isinf, isnan, log1p, prod, sqrt
+from math import erfc, exp, expm1, inf, isfinite, isnan, log1p, nextafter, prod, sqrt
 from math import isqrt as integer_root
 from typing import Any
 
@@ -18,6 +18,7 @@ from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
+from ..core.shapes import contiguous_strides
 from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
@@ -26,7 +27,9 @@ from .generator import Generator, chosen
 from .plans import form, index_type, letter, workers
 
 Shape = tuple[int, ...]
-_MANTISSA = {"float16": 11, "float32": 24, "float64": 53}  # integers up to 2**these are exact
+_MANTISSA = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}  # integers up to 2**these are exact
+_LARGEST = {"bfloat16": 255 * 2.0**120, "float16": 65504.0, "float32": (2 - 2.0**-23) * 2.0**127,
+            "float64": (2 - 2.0**-52) * 2.0**1023}
 
 
 def counters(kind: str, dtype: DType, n: int) -> int:
@@ -64,7 +67,9 @@ def sizes(device: Device, k: Kernel, n: int, least: int) -> tuple[tuple[int], tu
 
 def _reals(kind: str, shape: Shape, dtype: DType, device: Device, generator: Generator | None, *args: float,
            out: Array | None, op: str = "") -> Array:
-    """A kind whose arguments are reals of the precision computed in."""
+    """A kind whose arguments are reals of the precision computed in; bfloat16 is rounded from float32."""
+    if dtype is dtypes.bfloat16:
+        return _reals(kind, shape, dtypes.float32, device, generator, *args, out=None, op=op).astype(dtype)
     letters = ("d" if dtype is dtypes.float64 else "f") * len(args)
     return fill(kind, shape, dtype, device, generator, letters, *(as_real(a, dtype) for a in args), out=out, op=op)
 
@@ -103,11 +108,14 @@ def _location_scale(op: str, location: float, scale: float, names: tuple[str, st
 
 def uniform(shape: Shape, dtype: DType, device: Device, generator: Generator | None, low: float = 0.0,
             high: float = 1.0, *, out: Array | None = None, op: str = "rand") -> Array:
-    """Uniform in [low, high): the upper end is never rounded to. ``low`` where both are equal."""
+    """Uniform in [low, high): the upper end is never rounded to. ``low`` where both are equal. Complex numbers have
+    such parts."""
+    if dtype.kind == "c":
+        return _of_parts(uniform((*shape, 2), dtype.real, device, generator, low, high, op=op), dtype)
     need_float(op, dtype)
     need(op, isfinite(low) and isfinite(high) and low <= high, f"low={low}, high={high}", "finite low <= high",
          "The lower end comes first.")
-    most = float(np.finfo(dtype.np).max)
+    most = _LARGEST[dtype.name]
     need(op, high - low <= most, f"low={low}, high={high}", f"high - low up to {most:.5g}, {dtype.name}'s largest",
          "Use a wider dtype, or a smaller range.")
     return _reals("uniform", shape, dtype, device, generator, high - low, low, _under(low, high, dtype), out=out, op=op)
@@ -115,14 +123,36 @@ def uniform(shape: Shape, dtype: DType, device: Device, generator: Generator | N
 
 def _under(low: float, high: float, dtype: DType) -> float:
     """The largest number of the dtype below ``high``, or ``low`` where there is none between."""
-    rounded = dtype.np.type(high)
-    below = rounded if float(rounded) < high else np.nextafter(rounded, dtype.np.type(-inf))
-    return max(float(below), float(dtype.np.type(low)))
+    return max(_floor_to(nextafter(high, -inf), dtype), _ceil_to(low, dtype))
+
+
+def _floor_to(value: float, dtype: DType) -> float:
+    """The largest number of a float dtype that is not above ``value``."""
+    if dtype is dtypes.bfloat16:  # the upper half of a float32's bits: away from zero for negative numbers
+        bits = np.array(_floor_to(value, dtypes.float32), np.float32).view(np.uint32)
+        bits = (bits + (np.uint32(0xFFFF) if value < 0 else np.uint32(0))) & np.uint32(0xFFFF0000)
+        return float(bits.view(np.float32))
+    with np.errstate(over="ignore"):
+        nearest = dtype.np.type(value)
+    return float(np.nextafter(nearest, dtype.np.type(-inf)) if float(nearest) > value else nearest)
+
+
+def _ceil_to(value: float, dtype: DType) -> float:
+    return -_floor_to(-value, dtype)
+
+
+def _of_parts(parts: Array, dtype: DType) -> Array:
+    """The complex array whose parts these are, in the same memory."""
+    shape = parts.shape[:-1]
+    return Array(parts.storage, shape, contiguous_strides(shape), 0, dtype)
 
 
 def normal(shape: Shape, dtype: DType, device: Device, generator: Generator | None, mean: float = 0.0,
            std: float = 1.0, *, out: Array | None = None, op: str = "randn") -> Array:
-    """Normal, by inversion."""
+    """Normal, by inversion. Complex numbers have independent parts with half of the variance each, as PyTorch's."""
+    if dtype.kind == "c":
+        need(op, mean == 0, f"mean={mean} for {dtype.name}", "a mean of 0", "Add the mean to the result.")
+        return _of_parts(normal((*shape, 2), dtype.real, device, generator, 0.0, std / sqrt(2), op=op), dtype)
     need_float(op, dtype)
     _location_scale(op, mean, std, ("mean", "std"), ">= 0")
     return _reals("normal", shape, dtype, device, generator, std, mean, out=out, op=op)
@@ -163,7 +193,7 @@ def cauchy(shape: Shape, dtype: DType, device: Device, generator: Generator | No
 def geometric(shape: Shape, dtype: DType, device: Device, generator: Generator | None, p: float, *,
               out: Array | None = None, op: str = "geometric") -> Array:
     """Trials up to the first success of probability p: 1, 2, ...; integers saturate at the dtype's largest."""
-    if dtype.kind == "b":
+    if dtype.kind not in "iuf":
         raise DTypeError(bad(op, dtype, "an integer or float dtype", "Use bernoulli for truth values."))
     need(op, 0 < p <= 1, f"p={p}", "0 < p <= 1", "p is the probability of success in one trial.")
     scale = 0.0 if p == 1 else -1 / log1p(-p)
@@ -182,7 +212,7 @@ def truncated_normal(shape: Shape, dtype: DType, device: Device, generator: Gene
     _location_scale(op, mean, std, ("mean", "std"), "> 0")
     need(op, low < high, f"low={low}, high={high}", "low < high", "The lower end comes first.")
     a, b = (low - mean) / std, (high - mean) / std
-    least, most = _inside(low, high, dtype)
+    least, most = _ceil_to(low, dtype), _floor_to(high, dtype)
     if a >= 1 or b <= -1:
         from .sample import tail
 
@@ -205,27 +235,18 @@ def _between(a: float, b: float) -> float:
     return 1 - erfc(-a / sqrt(2)) / 2 - erfc(b / sqrt(2)) / 2
 
 
-def _inside(low: float, high: float, dtype: DType) -> tuple[float, float]:
-    """The dtype's numbers next to both ends, within them."""
-    with np.errstate(over="ignore"):
-        least, most = dtype.np.type(low), dtype.np.type(high)
-    if float(least) < low:
-        least = np.nextafter(least, dtype.np.type(inf))
-    if float(most) > high and not isinf(high):
-        most = np.nextafter(most, dtype.np.type(-inf))
-    return float(least), float(most)
-
-
 def integers(low: int, high: int, shape: Shape, dtype: DType, device: Device, generator: Generator | None, *,
              out: Array | None = None, op: str = "randint") -> Array:
     """Uniform integers, low <= i < high."""
+    if dtype.kind == "c":
+        raise DTypeError(bad(op, dtype, "an integer, bool or float dtype", "Convert the result."))
     need(op, low < high, f"low={low}, high={high}", "low < high", "high is not drawn.")
     drawn = dtype if dtype.kind in "iu" else dtypes.int64
     bits = 8 * drawn.itemsize
     least, most = (0, 2**bits) if drawn.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
     if dtype.kind == "b":
         least, most = 0, 2
-    elif dtype.kind == "f" and dtype.name in _MANTISSA:
+    elif dtype.kind == "f":
         least, most = -(2 ** _MANTISSA[dtype.name]), 2 ** _MANTISSA[dtype.name] + 1
     need(op, least <= low and high <= most, f"[{low}, {high})", f"within [{least}, {most}) for {dtype.name}",
          "Choose a wider dtype.")
@@ -239,8 +260,8 @@ def all_integers(dtype: DType) -> tuple[int, int]:
     """The range of :meth:`Tensor.random_` without bounds: 0 to the largest integer, or the largest exact in a float."""
     if dtype.kind == "b":
         return 0, 2
-    if dtype.kind == "f":
-        return 0, 2 ** _MANTISSA[dtype.name] + 1
+    if dtype.kind in "fc":
+        return 0, 2 ** _MANTISSA[dtype.real.name] + 1
     return 0, int(np.iinfo(dtype.np).max) + 1
 
 

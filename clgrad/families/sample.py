@@ -29,6 +29,8 @@ def _fill(kind: str, real: DType, shape: Shape, dtype: DType, device: Device, ge
           arrays: tuple[Array, ...] = (), numbers: str = "", *args: Any, out: Array | None = None, op: str = "",
           counts: bool = True) -> Array:
     """Draws of one kind. ``numbers`` has a letter an argument, n for one of the index type."""
+    if dtype is dtypes.bfloat16:
+        return _fill(kind, real, shape, dtypes.float32, device, generator, arrays, numbers, *args, op=op).astype(dtype)
     check_device(device, real, dtype)
     stream = chosen(op or kind, generator)
     out = empty(shape, dtype, device) if out is None else out

@@ -253,6 +253,28 @@ def test_float16_uniform_and_bernoulli(device) -> None:
     assert stats.binomtest(ones, 200_000, float(np.float16(1e-4))).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("name", ["uniform", "exponential", "poisson, small", "truncated", "tail, short", "gamma"])
+def test_bfloat16_is_the_float32_stream_rounded(name: str, device) -> None:
+    draw = (CONTINUOUS | DISCRETE)[name][0]
+    half, single = (draw(1001, generator=_generator(3), dtype=d) for d in ("bfloat16", "float32"))
+    assert half.dtype is dtypes.bfloat16
+    within = {"uniform": (-2, 4.96875), "truncated": (-1, 2), "tail, short": (1.5, 1.59375)}.get(name, (-INF, INF))
+    want = single.clamp(*within).to("bfloat16").float().numpy()
+    np.testing.assert_array_equal(half.float().numpy(), want)
+    target = clgrad.zeros(1001, dtype="bfloat16").uniform_(0, 1).float().numpy()
+    assert target.max() < 1
+
+
+def test_complex_parts_are_independent(device) -> None:
+    z = clgrad.randn(N, dtype="complex64", generator=_generator(1)).numpy()
+    assert stats.kstest(z.real, stats.norm(scale=math.sqrt(0.5)).cdf).pvalue > 1e-3
+    assert stats.kstest(z.imag, stats.norm(scale=math.sqrt(0.5)).cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(z.real, z.imag)[0, 1]) * math.sqrt(N) < 5
+    u = clgrad.rand(1000, dtype="complex64").numpy()
+    assert min(u.real.min(), u.imag.min()) >= 0
+    assert max(u.real.max(), u.imag.max()) < 1
+
+
 # Parameters ----------------------------------------------------------------------------------------------------------
 
 
@@ -424,9 +446,10 @@ def test_writing_forms(name: str, device) -> None:
 
 
 def test_random_covers_the_dtype(device) -> None:
-    for name in ("bool", "int8", "uint8", "int64", "float16", "float32"):
-        x = clgrad.zeros(50_000, dtype=name).random_(generator=_generator(1)).numpy()
-        most = {"bool": 1, "float16": 2**11, "float32": 2**24}.get(name) or np.iinfo(name).max
+    for name in ("bool", "int8", "uint8", "int64", "bfloat16", "float16", "float32"):
+        x = clgrad.zeros(50_000, dtype=name).random_(generator=_generator(1))
+        x = (x.float() if name == "bfloat16" else x).numpy()
+        most = {"bool": 1, "bfloat16": 2**8, "float16": 2**11, "float32": 2**24}.get(name) or np.iinfo(name).max
         assert x.min() >= 0
         assert x.max() <= most
         assert x.astype(np.float64).max() >= 0.999 * most
@@ -551,6 +574,9 @@ def _ones(*shape: int) -> clgrad.Variable:
     (lambda: _ones(2).random_(1, 2, 3), TypeError, "3 bounds"),
     (lambda: _ones(2).char().random_(300), ValueError, "Choose a wider dtype"),
     (lambda: _ones(2).half().random_(5000), ValueError, "Choose a wider dtype"),
+    (lambda: _ones(2).to("complex64").random_(), TypeError, "random_: got clgrad.complex64"),
+    (lambda: _ones(2).to("complex64").exponential_(), TypeError, "expected a float dtype"),
+    (lambda: _ones(2).to("complex64").normal_(1.0), ValueError, "a mean of 0"),
     (lambda: _ones(2).random_(1.5, 7), TypeError, "random_: got a float; expected an int"),
     (lambda: _ones(2).uniform_(_ones(1), 2), TypeError, "uniform_: got a parameter of type Variable; expected numbers"),
     (lambda: _ones(2).exponential_(None), TypeError, "exponential_: got a parameter of type NoneType"),
