@@ -282,6 +282,7 @@ _thread = threading.local()
 _chosen: Device | None = None
 _find_lock = threading.Lock()
 _found: tuple[Device, ...] | None = None
+_forbidden: str | None = None
 
 
 def _scoped() -> list[Device]:
@@ -316,9 +317,17 @@ def _find() -> tuple[Device, ...]:
     return tuple(Device(d, key, index) for index, (d, key) in enumerate(found))
 
 
+def forbid(reason: str) -> None:
+    """Let every use of a device in this process raise DeviceError with ``reason``: a data worker's first act."""
+    global _forbidden
+    _forbidden = reason
+
+
 def devices() -> list[Device]:
     """Every OpenCL device, broken ones included: GPUs first, then by compute units times clock."""
     global _found
+    if _forbidden is not None:
+        raise DeviceError(_forbidden)
     with _find_lock:
         if _found is None:
             _found = _find()
