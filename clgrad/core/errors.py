@@ -49,6 +49,10 @@ class CorruptFileError(ClgradError, ValueError):
     """A file whose content is damaged; the message names the file and the tensor."""
 
 
+class UnsafeFileError(ClgradError, ValueError):
+    """A file that asks for more than data: for code to run, or classes to be imported. The message names what."""
+
+
 def bad(op: str, got: object, expected: str, remedy: str) -> str:
     """The one wording of an error message: op, got, expected, remedy."""
     return f"{op}: got {got}; expected {expected}. {remedy}"

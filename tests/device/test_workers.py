@@ -19,7 +19,7 @@ from clgrad import Variable
 from clgrad.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-import worker_data  # noqa: E402
+import worker_data
 
 sys.path.pop(0)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from ...autograd.mode import no_grad
 from ...autograd.variable import Variable, unwrap
+from ...core import dtypes
 from ...core.dtypes import get_default_dtype
-from ...core.errors import ShapeError, bad
+from ...core.errors import DTypeError, ShapeError, bad
 from ...ndarray import Array, from_host
 from ...ops.shape import stack
 from . import worker
@@ -65,7 +66,7 @@ def default_collate(batch: list) -> Any:
 
 
 def default_convert(data: Any) -> Any:
-    """NumPy arrays and NumPy's scalars as Variables, in the structure as it is (tuples become lists); all else stays."""
+    """NumPy's arrays and scalars as Variables, in the structure as it is (tuples become lists); all else stays."""
     return on_device(convert(data))
 
 
@@ -78,9 +79,10 @@ def collate(batch: list) -> Any:
             return Variable(stack([unwrap(s) for s in batch]))
     if isinstance(first, (np.ndarray, np.generic)) and not isinstance(first, (str, bytes)):
         return _stacked(batch)
-    if isinstance(first, (bool, int, float)):
+    if isinstance(first, (bool, int, float, complex)):
         numbers = np.asarray(batch)
-        return host_array(numbers.astype(get_default_dtype().np) if numbers.dtype.kind == "f" else numbers)
+        default = {"f": get_default_dtype(), "c": get_default_dtype().complex}.get(numbers.dtype.kind)
+        return host_array(numbers if default is None else numbers.astype(default.np))
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
@@ -94,17 +96,25 @@ def collate(batch: list) -> Any:
 
 def _stacked(batch: list) -> HostArray:
     arrays = [np.asarray(s) for s in batch]
-    if arrays[0].dtype.kind not in "biuf" and arrays[0].dtype.name != "bfloat16":
+    if not _has_dtype(arrays[0]):
         raise TypeError(bad("default_collate", f"a NumPy array of {arrays[0].dtype}", "numbers or bools",
                             "Convert it in the data set, or pass a collate_fn."))
     _same("shapes", [a.shape for a in arrays])
     return host_array(np.stack(arrays))
 
 
+def _has_dtype(array: np.ndarray) -> bool:
+    try:
+        dtypes.dtype(array.dtype)
+    except DTypeError:
+        return False
+    return True
+
+
 def convert(data: Any) -> Any:
     """:func:`default_convert` on the host."""
     if isinstance(data, (np.ndarray, np.generic)) and not isinstance(data, (str, bytes)):
-        return host_array(data) if np.asarray(data).dtype.kind in "biuf" else data
+        return host_array(data) if _has_dtype(np.asarray(data)) else data
     if isinstance(data, Array):
         return Variable(data)
     if isinstance(data, Mapping):

@@ -134,7 +134,7 @@ def _prepare(setup: Setup) -> Any:
     arguments, worker_init_fn = _unpickled(setup)
     seed = setup.seed + setup.id
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)
     default_generator.manual_seed(seed)
     _info = WorkerInfo(setup.id, setup.num_workers, seed, arguments[0])
     if worker_init_fn is not None:
