@@ -32,6 +32,14 @@ class Maker:
         self.make = make
 
 
+class Buildable:
+    """An object that a pickle may give a state: what :meth:`build` returns takes its place."""
+
+    def build(self, state: Any) -> Any:
+        """The object with that state."""
+        raise NotImplementedError
+
+
 class _Bounded:
     """What the opcodes' parser needs of a file, without room made for lengths that the file does not have."""
 
@@ -113,8 +121,13 @@ class Machine:
         self._stack.append(maker.make(*arguments))
 
     def _build(self, _: Any) -> None:
-        """State of an object: only that of an OrderedDict, whose attributes hold a state_dict's versions."""
+        """State of an object: of an OrderedDict, whose attributes hold a state_dict's versions, or of a Buildable."""
         state, target = self._pop(), self._stack[-1]
+        if isinstance(target, Buildable):
+            built = self._stack[-1] = target.build(state)
+            for index in [i for i, v in self._memo.items() if v is target]:
+                self._memo[index] = built
+            return
         if type(target) is not OrderedDict or not isinstance(state, dict) or not all(
                 isinstance(k, str) and not k.startswith("__") for k in state):
             raise UnsafeFileError(f"state for a {type(target).__name__}")
