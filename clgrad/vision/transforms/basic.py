@@ -156,7 +156,8 @@ class Lambda:
 
 def checked_size(op: str, size: Any, least: int) -> Any:
     """An int or a sequence of one or two."""
-    if not isinstance(size, int) and not (isinstance(size, Sequence) and least <= len(size) <= 2):
+    if not isinstance(size, int) and (isinstance(size, str) or not isinstance(size, Sequence)
+                                      or not least <= len(size) <= 2):
         raise TypeError(bad(op, f"size={size!r}", "an int or (height, width)", "Change it."))
     return size
 

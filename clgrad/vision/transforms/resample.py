@@ -71,8 +71,8 @@ def rotation_size(height: int, width: int, angle: float) -> tuple[int, int]:
     """(height, width) of the smallest image that holds all of a rotated one."""
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     corners = [(x * c - y * s, x * s + y * c) for x in (-width / 2, width / 2) for y in (-height / 2, height / 2)]
-    across, down = ([round(p[i], 4) for p in corners] for i in (0, 1))
-    return (math.ceil(max(down)) - math.floor(min(down)), math.ceil(max(across)) - math.floor(min(across)))
+    across, down = ([round(p[i] + n / 2, 4) for p in corners] for i, n in ((0, width), (1, height)))  # as Pillow counts
+    return math.ceil(max(down)) - math.floor(min(down)), math.ceil(max(across)) - math.floor(min(across))
 
 
 def rotated(image: np.ndarray, angle: float, mode: str, expand: bool, center: Sequence[float] | None,
