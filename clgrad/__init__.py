@@ -13,6 +13,7 @@ from . import nn as nn
 from . import optim as optim
 from . import random as random
 from . import utils as utils
+from . import vision as vision
 from .autograd import Function as Function
 from .autograd import Variable as Tensor
 from .autograd import Variable as Variable

@@ -1,3 +1,4 @@
-"""What surrounds training: data."""
+"""What surrounds training: data, and logs for TensorBoard."""
 
 from . import data as data
+from . import tensorboard as tensorboard
