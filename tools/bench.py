@@ -128,7 +128,7 @@ OPEN = {"clgrad": Clgrad, "numpy": Library, "torch": Torch, "jax": Jax}
 @dataclass(frozen=True)
 class Case:
     """What is timed. ``builders`` gives, by library, a function of the Library that makes the step; ``"*"`` is for
-    those not named. ``work`` is the amount of ``unit`` in a step: FLOP, B(ytes), or ops."""
+    those not named. ``work`` is the amount of ``unit`` in a step: FLOP, B(ytes), ops, or samples."""
 
     name: str
     builders: dict[str, Callable[[Any], Step]]
@@ -261,6 +261,45 @@ def _digits(lib: Any) -> Step:
     return step
 
 
+# Loading -------------------------------------------------------------------------------------------------------------
+
+
+class Images:
+    """Samples that cost host work: a random crop, a flip and a normalisation of a 3x72x72 image."""
+
+    def __init__(self) -> None:
+        self.images = np.random.default_rng(0).integers(0, 256, (64, 3, 72, 72)).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return 1024
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        top, left, flip = index % 8, index // 8 % 8, index % 2
+        crop = self.images[index % 64, :, top:top + 64, left:left + 64].astype(np.float32)
+        return np.ascontiguousarray((crop[:, :, ::-1] if flip else crop) / 127.5 - 1), index % 10
+
+
+def _loading(**options: Any) -> Callable[[Any], Step]:
+    """A batch of 64 and a step that uses it: how much of the loading hides behind the computation."""
+    def build(lib: Any) -> Step:
+        data = importlib.import_module(f"{lib.name}.utils.data")
+        loader = data.DataLoader(Images(), 64, shuffle=True, drop_last=True, **options)
+        w = lib.put(_random(3 * 64 * 64, 512))
+        batches = iter(loader)
+
+        def step() -> Any:
+            nonlocal batches
+            batch = next(batches, None)
+            if batch is None:
+                batches = iter(loader)
+                batch = next(batches)
+            return (batch[0].to(w.device).reshape(64, -1) @ w).sum()
+
+        return step
+
+    return build
+
+
 def _overhead(lib: Any) -> Step:
     """A hundred additions of sixteen elements: what an op costs before it computes anything."""
     a, b = lib.put(_random(16)), lib.put(_random(16))
@@ -312,6 +351,10 @@ CASES = (
                                "numpy": _call(_softmax_numpy, (4096, 1024))}, 8.0 * 4096 * 1024, "B"),
     Case("two layers 64x1000x100x10", {"*": _two_layers_eager, "numpy": _two_layers_numpy, "jax": _two_layers_jax}),
     Case("digits MLP, batch 64, Adam", {"*": _digits}, skip=_EAGER),
+    Case("loading, batch 64 of 3x64x64, in the process", {"*": _loading()}, 64.0, "samples", skip=_EAGER),
+    Case("loading, the same, ahead in a thread", {"clgrad": _loading(prefetch=2)}, 64.0, "samples"),
+    Case("loading, the same, 2 workers", {"*": _loading(num_workers=2, persistent_workers=True)}, 64.0, "samples",
+         skip=_EAGER),
     Case("overhead: add of 16 elements", {"*": _overhead}, 100.0, "ops"),
     Case("overhead: mul and its backward", {"*": _backward_overhead}, 50.0, "ops", skip=_EAGER),
 )
@@ -439,8 +482,8 @@ def measure(index: int, workers: list[Worker], rounds: int, times: int) -> list[
 def _rate(case: Case, microseconds: float) -> str:
     if not case.work:
         return ""
-    if case.unit == "ops":
-        return f"{microseconds / case.work:.2f} µs an op"
+    if case.unit in ("ops", "samples"):
+        return f"{microseconds / case.work:.2f} µs {'an op' if case.unit == 'ops' else 'a sample'}"
     return f"{case.work / microseconds / 1e3:.3g} G{case.unit}/s"
 
 

@@ -336,8 +336,7 @@ def _read_zip(file: BinaryIO, checkpoint: Checkpoint) -> Checkpoint:
         with zipfile.ZipFile(file) as archive:
             records = _records(archive, size)
             return _of_records(archive, records, checkpoint)
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError,
-            RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, (CorruptFileError, UnsafeFileError, DTypeError)):
             raise
         raise Damage(f"a damaged zip archive ({error})") from None

@@ -138,7 +138,7 @@ class Stream:
         if value:
             self._memoise(id(value), value)
 
-    # Tensors -----------------------------------------------------------------------------------------------------------
+    # Tensors ---------------------------------------------------------------------------------------------------------
 
     def tensor(self, value: Any) -> None:
         """A Variable or an Array; of a Parameter, the call that makes one."""

@@ -259,17 +259,12 @@ class _Trace:
         nodes = sorted(_behind(_variables(results), lambda n: False), key=lambda n: n.number)
         name_of, made, used = {}, [], set()
         for node in nodes:
-            inputs = []
-            for edge in node.edges:
-                if edge is None:
-                    continue
-                source = edge[0]
-                if isinstance(source, Variable):
-                    if id(source) not in name_of:
-                        name, op, shape = leaves.get(id(source), (f"constant_{len(name_of)}", "Leaf", source.shape))
-                        name_of[id(source)] = f"{root}/{name}" if op == "Parameter" else name
-                        made.append(_Node(name_of[id(source)], op, [], shape))
-                inputs.append(name_of[id(source)])
+            sources = [edge[0] for edge in node.edges if edge is not None]
+            for leaf in (s for s in sources if isinstance(s, Variable) and id(s) not in name_of):
+                name, op, shape = leaves.get(id(leaf), (f"constant_{len(name_of)}", "Leaf", leaf.shape))
+                name_of[id(leaf)] = f"{root}/{name}" if op == "Parameter" else name
+                made.append(_Node(name_of[id(leaf)], op, [], shape))
+            inputs = [name_of[id(s)] for s in sources]
             name = _unused(f"{self._scope_of.get(id(node), root)}/{node.name.removesuffix('Backward')}", used)
             name_of[id(node)] = name
             made.append(_Node(name, node.name.removesuffix("Backward"), inputs, self._shapes.get(id(node))))

@@ -261,7 +261,7 @@ def test_a_host_array_is_numpys_until_it_is_sent() -> None:
     np.testing.assert_array_equal(sent.numpy(), a.numpy().T)
 
 
-# Data sets made of others ----------------------------------------------------------------------------------------------
+# Data sets made of others --------------------------------------------------------------------------------------------
 
 
 def test_concatenated_stacked_and_chained() -> None:
@@ -332,7 +332,7 @@ def test_split_by_fractions() -> None:
         data.random_split(range(3), [0.9, 0.1])
 
 
-# Samplers --------------------------------------------------------------------------------------------------------------
+# Samplers ------------------------------------------------------------------------------------------------------------
 
 
 def test_orders_of_samplers() -> None:
@@ -366,7 +366,7 @@ def test_a_stream_of_any_length_uses_its_sampler_alone() -> None:
     assert [len(y) for _, y in loader] == [4, 4, 1]
 
 
-# Staging ---------------------------------------------------------------------------------------------------------------
+# Staging -------------------------------------------------------------------------------------------------------------
 
 
 def test_batches_staged_ahead_keep_their_values(device) -> None:

@@ -284,5 +284,5 @@ def test_a_dtype_that_clgrad_lacks(name: str, dtype: int, tmp_path: Path) -> Non
 
 def test_a_dtype_that_the_format_lacks(tmp_path: Path, device) -> None:
     if device.facts.fp64:
-        with pytest.raises(DTypeError, match="save: got 'x' of clgrad.complex128; expected a dtype that safetensors"):
+        with pytest.raises(DTypeError, match=r"save: got 'x' of clgrad.complex128; expected a dtype that safetensors"):
             io.save({"x": clgrad.tensor([1j], dtype="complex128")}, tmp_path / "x.safetensors")

@@ -25,8 +25,8 @@ class VisionDataset(Dataset):
     def __init__(self, root: Any = None, transforms: Callable | None = None, transform: Callable | None = None,
                  target_transform: Callable | None = None) -> None:
         if transforms is not None and (transform is not None or target_transform is not None):
-            raise ValueError(bad(type(self).__name__, "transforms with transform or target_transform", "one or the other",
-                                 "transforms takes the image and the target."))
+            raise ValueError(bad(type(self).__name__, "transforms with transform or target_transform",
+                                 "one or the other", "transforms takes the image and the target."))
         self.root = os.path.expanduser(root) if isinstance(root, (str, Path)) else root
         self.transform = transform
         self.target_transform = target_transform
@@ -63,7 +63,7 @@ class VisionDataset(Dataset):
 
 
 def md5_of(path: Path) -> str:
-    """The MD5 digest of a file: what these data sets' authors publish. It guards against damage, not against forgery."""
+    """The MD5 digest of a file, which these data sets' authors publish: it shows damage, not forgery."""
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
