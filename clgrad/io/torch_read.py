@@ -322,7 +322,8 @@ def read(file: BinaryIO, name: str, trust: bool = False) -> Checkpoint:
                                    "Restore it from a copy.")) from None
     except UnsafeFileError as error:
         raise UnsafeFileError(bad("load", f"{name}, which asks for {error}", "tensors and plain containers",
-                                  "Nothing of it was run. Only if you trust whoever made it: trust=True.")) from None
+                                  "Nothing of it was run. Save model.state_dict() rather than the model; only if you "
+                                  "trust whoever made the file: trust=True.")) from None
     except DTypeError as error:
         raise DTypeError(f"{error} (in {name})") from None
 

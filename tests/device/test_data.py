@@ -392,7 +392,7 @@ def test_a_batch_that_no_device_can_hold_is_an_error_of_its_turn() -> None:
 
     batches = iter(DataLoader(Dates(4), None, prefetch=2))
     assert [next(batches).tolist() for _ in range(2)] == [[0, 0]] * 2
-    with pytest.raises(clgrad.errors.DTypeError, match="datetime64"):
+    with pytest.raises(clgrad.errors.DTypeError, match="M8"):
         next(batches)
     assert next(batches).tolist() == [0, 0]
     with pytest.raises(StopIteration):

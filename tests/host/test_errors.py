@@ -14,7 +14,7 @@ BUILT_IN = {
     errors.ShapeError: (ValueError, RuntimeError), errors.DTypeError: (TypeError, RuntimeError),
     errors.DeviceError: (RuntimeError,), errors.NoDeviceError: (errors.DeviceError, RuntimeError),
     errors.BuildError: (errors.DeviceError,), errors.OutOfMemoryError: (errors.DeviceError, MemoryError),
-    errors.GraphError: (RuntimeError,), errors.CorruptFileError: (ValueError,),
+    errors.GraphError: (RuntimeError,), errors.CorruptFileError: (ValueError,), errors.UnsafeFileError: (ValueError,),
     errors.LinAlgError: (RuntimeError, np.linalg.LinAlgError),
 }
 
