@@ -14,13 +14,13 @@ import numpy as np
 
 from ...autograd.variable import Variable
 from ...core.errors import bad
-from ...families import random
+from ...families import generator as generators
 from ...ndarray import Array
 
 
 def host_random(generator: Any = None) -> np.random.Generator:
     """A NumPy generator at the next counter of a clgrad Generator (default: the default one)."""
-    seed, counter = (random.default_generator if generator is None else generator).advance(1)
+    seed, counter = generators.chosen("host_random", generator).advance(1)
     return np.random.Generator(np.random.Philox(key=[seed, counter]))
 
 

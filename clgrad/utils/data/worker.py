@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...families.random import default_generator
+from ...families.generator import default_generator
 from ...runtime.device import forbid
 
 _MOST_BUFFERS = 256  # more arrays than that in one batch travel within the pickle
