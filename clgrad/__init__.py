@@ -6,6 +6,7 @@ Importing opens no device and builds nothing; the first op does.
 from . import array as array
 from . import autograd as autograd
 from . import cuda as cuda
+from . import interop as interop
 from . import io as io
 from . import jit as jit
 from . import linalg as linalg
@@ -49,6 +50,8 @@ from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import OutOfMemoryError as OutOfMemoryError
 from .core.shapes import Size as Size
 from .factories import *
+from .interop.dlpack import from_dlpack as from_dlpack
+from .interop.opencl import from_opencl as from_opencl
 from .io import load as load
 from .io import save as save
 from .legacy import *

@@ -34,6 +34,13 @@ class Storage:
         self.version = 0
         self.buffer = device.pool.allocate(nbytes) if nbytes else None
 
+    @classmethod
+    def around(cls, device: Device, buffer: Any, nbytes: int) -> Storage:
+        """A storage of memory that exists already, outside the pool."""
+        storage = cls(device, 0)
+        storage.nbytes, storage.buffer = nbytes, buffer
+        return storage
+
 
 class Array:
     """An n-dimensional array in device memory. Strides and offset count elements.

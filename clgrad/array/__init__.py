@@ -30,6 +30,8 @@ from ..core.dtypes import (
     uint64,
 )
 from ..core.dtypes import bool_ as bool
+from ..interop.dlpack import array_from_dlpack as from_dlpack
+from ..interop.opencl import array_from_opencl as from_opencl
 from ..ndarray import Array as Array
 from ..ops import FUNCTIONS as _FUNCTIONS
 from . import linalg as _linalg

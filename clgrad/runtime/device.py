@@ -95,11 +95,12 @@ class Device:
     def __getattr__(self, name: str) -> Any:
         # context, queue and pool do not exist until someone asks for one of them.
         if name in ("context", "queue", "pool"):
-            self._open()
+            self.open()
             return self.__dict__[name]
         raise AttributeError(f"Device has no attribute {name!r}")
 
-    def _open(self) -> None:
+    def open(self, context: Any = None, queue: Any = None) -> None:
+        """Make context, queue and pool, or use what is given; nothing where that was done before."""
         import pyopencl as cl
 
         from .pool import Pool
@@ -110,8 +111,8 @@ class Device:
             if self.lost is not None:
                 raise self.lost_error()
             try:
-                self.context = cl.Context([self._cl])
-                self.queue = cl.CommandQueue(self.context, self._cl)
+                self.context = cl.Context([self._cl]) if context is None else context
+                self.queue = cl.CommandQueue(self.context, self._cl) if queue is None else queue
             except cl.Error as error:
                 raise DeviceError(f"device {self}: got {error} on opening; expected a context. "
                                   "Run python -m clgrad doctor.") from error
@@ -132,6 +133,13 @@ class Device:
     def wide_core(self) -> bool:
         """Whether kernels take the wide-core (CPU) form here; CLGRAD_FORM forces either one."""
         return self.facts.wide_core if config.form == "auto" else config.form == "wide"
+
+    @cached_property
+    def shares_host(self) -> bool:
+        """Whether the host and kernels see each other's writes in the same memory: found out by trying, once."""
+        from .share import probe
+
+        return probe(self)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,0 +1,7 @@
+"""Meeting other libraries: DLPack, OpenCL memory of one's own making, einops."""
+
+from . import dlpack as dlpack
+from . import opencl as opencl
+
+dlpack.attach()
+opencl.attach()
