@@ -179,7 +179,7 @@ class Array:
         return describe(self, "array")
 
     def __reduce__(self) -> tuple:
-        return _restore, (self.numpy(), self.dtype.name)
+        return _restore, (self.numpy(), self.dtype.name, self.device.key)
 
     def __copy__(self) -> Array:
         return self.clone()
@@ -189,8 +189,13 @@ class Array:
         return copied
 
 
-def _restore(host: np.ndarray, name: str) -> Array:
-    return from_host(host, dtypes.dtype(name))
+def _restore(host: np.ndarray, name: str, device: str) -> Array:
+    """A pickled array: on the device it was on where there is a working one of that name, else on the default one."""
+    try:
+        target = find_device(device)
+    except DeviceError:
+        target = find_device()
+    return from_host(host, dtypes.dtype(name), target)
 
 
 def empty(shape: Shape, dtype: DType, device: Device) -> Array:

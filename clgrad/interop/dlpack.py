@@ -176,8 +176,8 @@ def array_from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None
     target = find_device(device)
     if isinstance(x, (Array, Variable)):
         return _from_own(_outside_graph("from_dlpack", x), x.device if device is None else target, copy)
-    host, dtype = _imported(x, copy)
-    obstacle = _obstacle(host, target, dtype)
+    host, dtype, writable = _imported(x, copy)
+    obstacle = _obstacle(host, target, dtype, writable)
     if copy is not True and obstacle is None:
         return _shared(host, target, dtype)
     if copy is False or (copy is None and device is None and not target.shares_host):
@@ -214,12 +214,14 @@ class _Giver:
         return tensor.device_type, tensor.device_id
 
 
-def _imported(x: Any, copy: bool | None) -> tuple[np.ndarray, DType]:
-    """The object's memory as a NumPy array, and the dtype it stands for."""
+def _imported(x: Any, copy: bool | None) -> tuple[np.ndarray, DType, bool]:
+    """The object's memory as a NumPy array, the dtype it stands for, and whether it may be written."""
     if isinstance(x, np.ndarray):
-        return x, dtypes.dtype(x.dtype)
+        return x, dtypes.dtype(x.dtype), x.flags.writeable
     giver = _Giver(x if type(x).__name__ == "PyCapsule" else _capsule_of(x, copy))
-    tensor = _content(giver._capsule).tensor
+    content = _content(giver._capsule)
+    tensor = content.tensor
+    plain = isinstance(content, _Managed)  # cannot say that it is read-only, for which NumPy takes it then
     brain = (tensor.code, tensor.bits, tensor.lanes) == (_BFLOAT, 16, 1)
     if brain:
         if "bfloat16" not in dtypes.NAMES:
@@ -227,7 +229,7 @@ def _imported(x: Any, copy: bool | None) -> tuple[np.ndarray, DType]:
         tensor.code = 1  # unsigned integer, for NumPy
     try:
         host = np.from_dlpack(giver)
-        return host, dtypes.dtype("bfloat16" if brain else host.dtype)
+        return host, dtypes.dtype("bfloat16" if brain else host.dtype), plain or host.flags.writeable
     except (BufferError, RuntimeError, TypeError) as error:
         what = f"DLPack dtype (code {tensor.code}, {tensor.bits} bits) on device {giver.__dlpack_device__()}"
         raise BufferError(bad("from_dlpack", f"{what}: {error}", "numbers in host memory",
@@ -255,11 +257,11 @@ def _capsule_of(x: Any, copy: bool | None) -> Any:
                               "to the host", "host memory", "Move it to the CPU first.")) from None
 
 
-def _obstacle(host: np.ndarray, target: Device, dtype: DType) -> str | None:
+def _obstacle(host: np.ndarray, target: Device, dtype: DType, writable: bool) -> str | None:
     """Why a device cannot use this memory as it lies; None where it can."""
     if not target.shares_host:
         return f"host memory, which {target} does not share"
-    if not host.flags.writeable:
+    if not writable:
         return "read-only memory"
     if host.ctypes.data % dtype.itemsize or any(s % dtype.itemsize for s in host.strides):
         return f"memory that is not aligned to {dtype.itemsize} bytes"

@@ -396,7 +396,7 @@ def _matching(spec: Any, everything: list[Device]) -> list[Device]:
         return everything[int(text):int(text) + 1]
     if text in _TYPE_RANK:
         return [d for d in everything if d.type == text]
-    exact = [d for d in everything if d.key == text]
+    exact = [d for d in (*everything, *_OPENED) if d.key == text]
     return exact or [d for d in everything if text and text in f"{d.key} {d.name} {d.platform_name}".lower()]
 
 
