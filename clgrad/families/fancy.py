@@ -168,7 +168,7 @@ def put_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
         index = index.clone()
     if src.storage is x.storage:
         src = src.clone()
-    i = index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes)
+    i = index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes, x.size, index.size)
     c = letter(i)
     rank, size = x.ndim, x.shape[axis]
     k = _kernel(op, "along", x, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank, axis=axis)

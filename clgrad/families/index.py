@@ -111,7 +111,7 @@ def take_along(op: str, x: Array, index: Array, axis: int) -> Array:
     out = empty(index.shape, x.dtype, device)
     if out.size == 0:
         return out
-    i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes)
+    i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes, x.size)
     c = letter(i)
     rank = x.ndim
     k = _kernel(op, "along", x, index, "PP" + c + "P" + c + "P" + c * (3 * rank + 2), i, rank=rank, axis=axis)
@@ -133,7 +133,7 @@ def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
     if index.size == 0:
         return out.astype(x.dtype)
     src = src.astype(accumulate)
-    i = index_type(out.storage.nbytes, src.storage.nbytes, index.storage.nbytes)
+    i = index_type(out.storage.nbytes, src.storage.nbytes, index.storage.nbytes, index.size)
     c = letter(i)
     rank, size = x.ndim, x.shape[axis]
     k = _kernel(op, "along_add", out, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank,

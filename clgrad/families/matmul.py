@@ -335,7 +335,7 @@ def _first(x: Array, y: Array, shape: str | None, key: tuple) -> Array:
     problem = _problem(x, y, batch, dtype)
     if problem is None:  # batches that no single stride can walk: copied side by side
         return matmul(*(a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y)), shape)
-    large = key[-1] or prod(result) * dtype.itemsize >= INT_BYTES
+    large = key[-1] or max(prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
     _plans.put(key, _plan(problem, device, shape or form(device), large, result, dtype))
     return matmul(x, y, shape)
 

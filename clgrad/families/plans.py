@@ -23,7 +23,8 @@ class Plans(dict):
 
 
 def index_type(*nbytes: int) -> str:
-    """C type that indexes memory blocks of these sizes in bytes."""
+    """C type that indexes memory blocks of these sizes in bytes. The element count of a view that reads an element more
+    than once is a size of its own."""
     return "int" if max(nbytes, default=0) < INT_BYTES else "long"
 
 

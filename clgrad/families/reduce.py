@@ -133,7 +133,7 @@ class Reduce:
                                  "There is no such value of nothing: test .numel() first."))
         if walk.outputs == 0:
             return _Plan((), None, shape, result, 0)
-        index = index_type(x.storage.nbytes, walk.outputs * 8)
+        index = index_type(x.storage.nbytes, x.size, walk.outputs * 8)
         pieces = _pieces(x.device, walk)
         args = (r, x.device, index, compute)
         if pieces == 1:
@@ -252,7 +252,7 @@ class ArgReduce:
                                  "Test .numel() first."))
         if outputs == 0:
             return _Plan((), None, shape, dtypes.int64, 0)
-        index = index_type(x.storage.nbytes, outputs * 8)
+        index = index_type(x.storage.nbytes, x.size, outputs * 8)
         wanted = x.device.facts.compute_units * (4 if x.device.wide_core else 256)
         pieces = max(1, min(-(-wanted // outputs), length // 1024))
         pieces = -(-length // -(-length // pieces))

@@ -62,6 +62,7 @@ def array_from_opencl(buffer: Any, dtype: Any, shape: int | Sequence[int], strid
     if 0 not in size and (offset + low < 0 or (offset + high + 1) * d.itemsize > available):
         raise ShapeError(bad("from_opencl", f"elements {offset + low} to {offset + high} of {d.itemsize} bytes each",
                              f"elements within the buffer's {available:,} bytes", "Check shape, strides and offset."))
+    steps = tuple(c if n == 1 else s for n, s, c in zip(size, steps, shapes.contiguous_strides(size)))
     return Array(Storage.around(device, buffer, available), size, steps, int(offset), d)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..core.config import config
@@ -11,6 +12,7 @@ from ..core.errors import OutOfMemoryError
 if TYPE_CHECKING:
     from .device import Device
 
+_REMEDY = "Use smaller batches, drop references to arrays and graphs, or call clgrad.empty_cache()."
 _SMALLEST = 64  # some drivers mishandle buffers of a few bytes
 
 
@@ -28,6 +30,8 @@ class Pool:
         self._device = device
         self._errors = (cl.MemoryError, cl.RuntimeError, cl.LogicError)
         self._pool = pyopencl.tools.MemoryPool(pyopencl.tools.ImmediateAllocator(device.queue))
+        self._large = device.facts.max_alloc // 2
+        self._single = 0  # bytes of blocks that the pool cannot hold
         self.allocations = 0
         self.peak = 0
 
@@ -36,24 +40,40 @@ class Pool:
         device = self._device
         if device.lost is not None:
             raise device.lost_error()
-        if nbytes > device.facts.max_alloc:
-            raise self._no_room(nbytes, f"one allocation may have {device.facts.max_alloc:,} bytes at most")
         size = nbytes if nbytes > _SMALLEST else _SMALLEST
         try:
             if config.memory_limit is not None:
                 self._keep_limit(size)
-            buffer = self._pool.allocate(size)
+            buffer = self._pool.allocate(size) if size <= self._large else self._allocate_large(size)
         except self._errors:
             buffer = self._retry(size)
         self.allocations += 1
-        active = self._pool.active_bytes
+        active = self._pool.active_bytes + self._single
         if active > self.peak:
             self.peak = active
         return buffer
 
+    def _allocate_large(self, size: int) -> Any:
+        """A block near the largest that the device allows; one that the pool would round up beyond it stands alone."""
+        import pyopencl as cl
+
+        most = self._device.facts.max_alloc
+        if size > most:
+            raise self._no_room(size, f"one array may have {most:,} bytes there at most",
+                                "Work on parts of it, use a smaller dtype, or choose another device.")
+        if self._pool.alloc_size(self._pool.bin_number(size)) <= most:
+            return self._pool.allocate(size)
+        buffer = type("Single", (cl.Buffer,), {})(self._device.context, cl.mem_flags.READ_WRITE, size)
+        self._single += size
+        weakref.finalize(buffer, self._forget, size).atexit = False
+        return buffer
+
+    def _forget(self, size: int) -> None:
+        self._single -= size
+
     def _keep_limit(self, size: int) -> None:
         """Under a set limit: give held blocks back first, then collect garbage, then refuse."""
-        pool, limit = self._pool, config.memory_limit
+        pool, limit = self._pool, config.memory_limit - self._single
         if pool.managed_bytes + size <= limit:
             return
         pool.free_held()
@@ -61,7 +81,7 @@ class Pool:
             gc.collect()
             pool.free_held()
         if pool.managed_bytes + size > limit:
-            raise self._no_room(size, f"CLGRAD_MEMORY_LIMIT is {limit:,} bytes")
+            raise self._no_room(size, f"CLGRAD_MEMORY_LIMIT is {config.memory_limit:,} bytes")
 
     def _retry(self, size: int) -> Any:
         """Release what the pool holds, collect garbage, try once more."""
@@ -69,16 +89,18 @@ class Pool:
         self._device.queue.finish()
         self._pool.free_held()
         try:
-            return self._pool.allocate(size)
+            return self._pool.allocate(size) if size <= self._large else self._allocate_large(size)
         except self._errors as error:
             raise self._no_room(size, f"the driver said: {error}") from error
 
-    def _no_room(self, asked: int, why: str) -> OutOfMemoryError:
+    def _no_room(self, asked: int, why: str, remedy: str = _REMEDY) -> OutOfMemoryError:
         limit = config.memory_limit or self._device.facts.global_mem
         return OutOfMemoryError(
-            f"out of memory on {self._device}: asked {asked:,} bytes, active {self._pool.active_bytes:,}, "
-            f"held {self._held():,}, limit {limit:,}; {why}. Use smaller batches, drop references to arrays and "
-            "graphs, or call clgrad.empty_cache().")
+            f"out of memory on {self._device}: asked {asked:,} bytes, active {self._active():,}, "
+            f"held {self._held():,}, limit {limit:,}; {why}. {remedy}")
+
+    def _active(self) -> int:
+        return self._pool.active_bytes + self._single
 
     def _held(self) -> int:
         return self._pool.managed_bytes - self._pool.active_bytes
@@ -86,7 +108,7 @@ class Pool:
     def stats(self) -> dict[str, int]:
         """Bytes in use (``active``), kept for reuse (``held``), most ever in use (``peak``); number of
         ``allocations`` asked for so far."""
-        return {"active": self._pool.active_bytes, "held": self._held(), "peak": self.peak,
+        return {"active": self._active(), "held": self._held(), "peak": self.peak,
                 "allocations": self.allocations}
 
     def empty(self) -> None:
