@@ -7,17 +7,17 @@ by the other. Operators and methods are attached by :mod:`clgrad.ops` from the r
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .core import dtypes, shapes
+from .core import dtypes, printing, shapes
 from .core.dtypes import DType
 from .core.errors import DeviceError, DTypeError, ShapeError, bad
 from .runtime import launch
-from .runtime.device import Device
+from .runtime.device import Device, default_device
 from .runtime.device import device as find_device
 
 Shape = tuple[int, ...]
@@ -178,6 +178,9 @@ class Array:
     def __repr__(self) -> str:
         return describe(self, "array")
 
+    def _repr_html_(self) -> str:
+        return describe(self, "array", text=printing.table)
+
     def __reduce__(self) -> tuple:
         return _restore, (self.numpy(), self.dtype.name, self.device.key)
 
@@ -313,49 +316,9 @@ def _position(k: Any, axis: int, size: int) -> int:
     return index % size
 
 
-# Printing ----------------------------------------------------------------------------------------------------------
-
-
-def describe(array: Array, name: str, suffix: Sequence[str] = ()) -> str:
-    """Text of an array as PyTorch prints it: four digits, summarised above 1000 elements, dtype where unusual."""
-    notes = list(suffix)
-    if array.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
-        notes.insert(0, f"dtype={array.dtype}")
-    if array.size == 0:
-        notes.insert(0, f"size={array.shape}")
-    body = _format(array, len(name) + 1)
-    return f"{name}({', '.join([body, *notes])})"
-
-
-def _format(array: Array, indent: int) -> str:
-    if array.device.lost is not None:
-        return "<on a lost device>"
-    host = array.numpy()
-    options: dict[str, Any] = {"separator": ", ", "prefix": " " * indent, "threshold": 1000, "edgeitems": 3,
-                               "max_line_width": 80}
-    if array.dtype.kind == "b":
-        width = 5 if host.ndim and not host.all() else 0
-        options["formatter"] = {"bool": lambda v: str(bool(v)).rjust(width)}
-    if array.dtype.kind != "f":
-        return np.array2string(host, **options)
-    finite = np.abs(host[np.isfinite(host)]).astype(np.float64)
-    nonzero = finite[finite > 0]
-    high, low = (nonzero.max(), nonzero.min()) if nonzero.size else (0.0, 0.0)
-    if bool(np.all(finite == np.floor(finite))) and high < 1e8:
-        spec = "whole"
-    else:
-        spec = ".4e" if high >= 1e8 or low < 1e-4 or high / low > 1000 else ".4f"
-
-    def text(v: float) -> str:
-        if not np.isfinite(v):
-            return str(v)
-        return f"{v:.0f}." if spec == "whole" else format(v, spec)
-
-    shown = host[np.isfinite(host)]
-    ends = shown.tolist() if shown.size <= 1000 else (float(shown.min()), float(shown.max()))
-    width = max((len(text(v)) for v in ends), default=0) if host.ndim else 0
-    options["formatter"] = {"float_kind": lambda v: text(v).rjust(width)}
-    return np.array2string(host, **options)
+def describe(array: Array, name: str, suffix: Sequence[str] = (), text: Callable = printing.describe) -> str:
+    """Text (or HTML) of an array; its device is told where it is not the default one."""
+    return text(array, name, suffix, array.device is not default_device())
 
 
 def same_device(op: str, arrays: Sequence[Array]) -> Device:

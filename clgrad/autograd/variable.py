@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..core import printing
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, GraphError, bad
 from ..core.shapes import Size
@@ -224,22 +226,34 @@ class Variable:
         return value in self._data
 
     def __repr__(self) -> str:
-        notes = []
+        return describe(self._data, "tensor", self._notes())
+
+    def _repr_html_(self) -> str:
+        return describe(self._data, "tensor", self._notes(), printing.table)
+
+    def _notes(self) -> list[str]:
         if self.node is not None:
-            notes.append(f"grad_fn=<{self.node.name}>")
-        elif self._requires_grad:
-            notes.append("requires_grad=True")
-        return describe(self._data, "tensor", notes)
+            return [f"grad_fn=<{self.node.name}>"]
+        return ["requires_grad=True"] if self._requires_grad else []
+
+    # Copies --------------------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple:
-        return _restore, (type(self), self._data, self._requires_grad)
+        """A pickle holds the values, the device's name, ``requires_grad`` and attributes; as in PyTorch neither
+        ``.grad`` nor the graph: what comes back is a leaf."""
+        return _restore, (type(self), self._data, self._requires_grad, self.__dict__)
+
+    def __copy__(self) -> Variable:
+        """A leaf that shares this one's memory, as in PyTorch; ``copy.deepcopy`` and ``clone`` give memory of its
+        own."""
+        return _restore(type(self), self._data, self._requires_grad, dict(self.__dict__))
 
     def __deepcopy__(self, memo: dict) -> Variable:
         if self.node is not None:
             raise GraphError(bad("deepcopy", "the result of an op", "a leaf", "Use .detach() first."))
-        copied = memo[id(self)] = _restore(type(self), self._data.clone(), self._requires_grad)
-        copied.__dict__.update(self.__dict__)
-        copied.grad = None if self.grad is None else Variable(self.grad.data.clone())
+        copied = memo[id(self)] = _restore(type(self), copy.deepcopy(self._data, memo), self._requires_grad, {})
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        copied.grad = copy.deepcopy(self.grad, memo)
         return copied
 
 
@@ -254,9 +268,10 @@ def wrap(array: Array, node: Any = None, index: int = 0) -> Variable:
     return result
 
 
-def _restore(kind: type, data: Array, requires_grad: bool) -> Variable:
+def _restore(kind: type, data: Array, requires_grad: bool, attributes: dict) -> Variable:
     result = kind.__new__(kind)
     Variable.__init__(result, data, requires_grad)
+    result.__dict__.update(attributes)
     return result
 
 

@@ -175,7 +175,8 @@ class Elementwise:
         varying = [a for a in arrays if a.size != 1 or size == 1]
         strides = _result_strides(shape, varying) if out is None else out.strides
         out_bytes = size * result.itemsize
-        index = index_type(out_bytes if out is None else max(size, out.storage.nbytes), *(a.storage.nbytes for a in arrays))
+        written = out_bytes if out is None else max(size, out.storage.nbytes)
+        index = index_type(written, *(a.storage.nbytes for a in arrays))
         flat = all(_same_order(shape, strides, a) for a in varying) and (
             out is None or shapes.dense_order(shape, strides) is not None)
         values: dict[str, Any] = {

@@ -122,8 +122,8 @@ def test_positions_beyond_32_bits(block: Array) -> None:
     block.index_put_((index,), values, accumulate=True)
     assert_close(block[index], host + host[::-1])
     pages = block[:n // 4096 * 4096].reshape(-1, 4096)
-    assert_close(pages[from_host(np.array([a % n // 4096 for a in at])), from_host(np.array([a % n % 4096 for a in at]))],
-                 host + host[::-1])
+    page, place = (from_host(part) for part in divmod(np.array(at) % n, 4096))
+    assert_close(pages[page, place], host + host[::-1])
     with pytest.raises(IndexError, match=f"got index {n} on axis 0 of size {n}"), clgrad.config.override(check=True):
         block[from_host(np.array([n]))]
 
