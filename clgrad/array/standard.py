@@ -131,7 +131,11 @@ def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = N
 
 
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
-    """An array of one value."""
+    """An array of one value, a number or an array of no dimensions."""
+    if isinstance(fill_value, Array):  # of no dimensions: its value stays on its device
+        made = empty(shape, dtype=fill_value.dtype if dtype is None else dtype, device=device or fill_value.device)
+        made[...] = astype(fill_value, made.dtype, copy=False, device=made.device)
+        return made
     return _array(_factories.full(shape, fill_value, dtype=dtype, device=device))
 
 
@@ -150,6 +154,8 @@ zeros, ones, empty = (_shaped(name) for name in ("zeros", "ones", "empty"))
 
 def full_like(x: Array, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """An array of one value, like another."""
+    if isinstance(fill_value, Array):
+        return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
     return _array(_factories.full_like(x, fill_value, dtype=dtype, device=device))
 
 

@@ -188,7 +188,9 @@ def _notes(array: Any, elsewhere: bool) -> list[str]:
 
 
 def _fetched(array: Any) -> np.ndarray:
-    return _edges(array) if _summarised(array.shape) else array.numpy()
+    """What is shown, on the host, in a dtype that NumPy knows."""
+    host = _edges(array) if _summarised(array.shape) else array.numpy()
+    return host if host.dtype.kind in "biufc" else host.astype(np.float32)
 
 
 def describe(array: Any, name: str, suffix: Sequence[str] = (), elsewhere: bool = False) -> str:

@@ -103,7 +103,8 @@ def capsule(x: Array, *, stream: Any = None, max_version: tuple[int, int] | None
             x.device.copies.to_host += 1
             x.device.copies.bytes_to_host += x.nbytes
     elif dl_device == (CPU, 0) and copy is not False:
-        made = _numpy_capsule(x.numpy().view(_carrier(x.dtype)), max_version, False)
+        carrier = dtypes.dtype(_carrier(x.dtype))
+        made = _numpy_capsule(Array(x.storage, x.shape, x.strides, x.offset, carrier).numpy(), max_version, False)
         content = _content(made)
         if isinstance(content, _Versioned):
             content.flags |= _COPIED
@@ -183,7 +184,7 @@ def array_from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None
     if copy is False or (copy is None and device is None and not target.shares_host):
         raise BufferError(bad("from_dlpack", f"copy={copy} for {obstacle}", f"memory that {target} can share",
                               "Pass copy=True to have it copied."))
-    result = from_host(host, None if dtype.np == host.dtype else dtypes.uint16, target)
+    result = from_host(host, None, target)
     return Array(result.storage, result.shape, result.strides, 0, dtype)
 
 

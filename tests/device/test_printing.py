@@ -136,6 +136,12 @@ def _needs_dtype(host: np.ndarray, device: clgrad.Device) -> None:
         pytest.skip("the device has no float64")
 
 
+def test_bfloat16(device) -> None:
+    x = clgrad.tensor([1.5, -300.0, 0.1]).to(clgrad.bfloat16)
+    assert repr(x) == "tensor([ 1.5000e+00, -3.0000e+02,  1.0010e-01], dtype=clgrad.bfloat16)"
+    assert repr(x[0]) == "tensor(1.5000, dtype=clgrad.bfloat16)"
+
+
 def test_views_and_large_arrays_fetch_what_is_shown(device) -> None:
     """A summary of a large array brings its edges to the host, whatever its strides."""
     host = np.arange(3 * 2**10 * 2**10, dtype=np.int32).reshape(3, 2**10, 2**10)
