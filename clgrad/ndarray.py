@@ -192,7 +192,7 @@ class Array:
         return copied
 
 
-def _restore(host: np.ndarray, name: str, device: str) -> Array:
+def _restore(host: np.ndarray, name: str, device: str = "") -> Array:
     """A pickled array: on the device it was on where there is a working one of that name, else on the default one."""
     try:
         target = find_device(device)
@@ -318,7 +318,11 @@ def _position(k: Any, axis: int, size: int) -> int:
 
 def describe(array: Array, name: str, suffix: Sequence[str] = (), text: Callable = printing.describe) -> str:
     """Text (or HTML) of an array; its device is told where it is not the default one."""
-    return text(array, name, suffix, array.device is not default_device())
+    try:
+        elsewhere = array.device is not default_device()
+    except DeviceError:  # the default is a device that does not work
+        elsewhere = True
+    return text(array, name, suffix, elsewhere)
 
 
 def same_device(op: str, arrays: Sequence[Array]) -> Device:

@@ -268,10 +268,10 @@ def wrap(array: Array, node: Any = None, index: int = 0) -> Variable:
     return result
 
 
-def _restore(kind: type, data: Array, requires_grad: bool, attributes: dict) -> Variable:
+def _restore(kind: type, data: Array, requires_grad: bool, attributes: dict | None = None) -> Variable:
     result = kind.__new__(kind)
     Variable.__init__(result, data, requires_grad)
-    result.__dict__.update(attributes)
+    result.__dict__.update(attributes or {})
     return result
 
 

@@ -13,6 +13,7 @@ Source of the structures: dmlc.github.io/dlpack/latest/c_api.html.
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,8 @@ def array_from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None
 
     Host memory is shared, not copied, by a device that shares the host's: each side sees the other's writes, and the
     object lives as long as the Array. ``copy=None`` copies what cannot be shared (read-only or misaligned memory);
-    ``copy=False`` raises BufferError there; ``copy=True`` always copies. Where ``device`` (default: the default
+    ``copy=False`` raises BufferError there; ``copy=True`` always copies. An object that cannot say whether its memory
+    may be written (JAX's arrays may not) is copied too, but shared with ``copy=False``. Where ``device`` (default: the default
     device) has memory of its own, a copy must be asked for: by ``copy=True`` or by naming the device.
     """
     target = find_device(device)
@@ -222,7 +224,7 @@ def _imported(x: Any, copy: bool | None) -> tuple[np.ndarray, DType, bool]:
     giver = _Giver(x if type(x).__name__ == "PyCapsule" else _capsule_of(x, copy))
     content = _content(giver._capsule)
     tensor = content.tensor
-    plain = isinstance(content, _Managed)  # cannot say that it is read-only, for which NumPy takes it then
+    unsaid = isinstance(content, _Managed) and _may_write_unsaid(x, copy)
     brain = (tensor.code, tensor.bits, tensor.lanes) == (_BFLOAT, 16, 1)
     if brain:
         if "bfloat16" not in dtypes.NAMES:
@@ -230,11 +232,18 @@ def _imported(x: Any, copy: bool | None) -> tuple[np.ndarray, DType, bool]:
         tensor.code = 1  # unsigned integer, for NumPy
     try:
         host = np.from_dlpack(giver)
-        return host, dtypes.dtype("bfloat16" if brain else host.dtype), plain or host.flags.writeable
+        return host, dtypes.dtype("bfloat16" if brain else host.dtype), unsaid or host.flags.writeable
     except (BufferError, RuntimeError, TypeError) as error:
         what = f"DLPack dtype (code {tensor.code}, {tensor.bits} bits) on device {giver.__dlpack_device__()}"
         raise BufferError(bad("from_dlpack", f"{what}: {error}", "numbers in host memory",
                               "Convert or move it with its own library first.")) from None
+
+
+def _may_write_unsaid(x: Any, copy: bool | None) -> bool:
+    """Whether memory may be written whose capsule is from before DLPack 1.0, which cannot say so. JAX hands out its
+    immutable arrays that way, older PyTorch its tensors; a bare capsule, and copy=False, are the user's word."""
+    torch = sys.modules.get("torch")
+    return copy is False or type(x).__name__ == "PyCapsule" or (torch is not None and isinstance(x, torch.Tensor))
 
 
 def _capsule_of(x: Any, copy: bool | None) -> Any:

@@ -20,7 +20,7 @@ def device_of(buffer: Any, queue: Any = None) -> Device:
     """
     import pyopencl as cl
 
-    if not isinstance(buffer, cl.MemoryObjectHolder) or not hasattr(buffer, "context"):
+    if not isinstance(buffer, cl.MemoryObjectHolder) or buffer.type != cl.mem_object_type.BUFFER:
         raise DTypeError(bad("from_opencl", type(buffer).__name__, "a pyopencl.Buffer",
                              "Of a pyopencl array pass .base_data, with .offset in elements."))
     _check_access(cl, buffer)

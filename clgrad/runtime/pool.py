@@ -63,6 +63,7 @@ class Pool:
                                 "Work on parts of it, use a smaller dtype, or choose another device.")
         if self._pool.alloc_size(self._pool.bin_number(size)) <= most:
             return self._pool.allocate(size)
+        # Of a class of Python's own: weak references to pyopencl's are not possible.
         buffer = type("Single", (cl.Buffer,), {})(self._device.context, cl.mem_flags.READ_WRITE, size)
         self._single += size
         weakref.finalize(buffer, self._forget, size).atexit = False

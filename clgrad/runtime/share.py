@@ -51,6 +51,8 @@ def _unmap(device: Device, mapped: Any, storage: Any) -> None:
 
 def mapping(storage: Any) -> Mapping:
     """The one mapping of a storage, made when there is none; waits for what has been enqueued."""
+    if storage.device.lost is not None:
+        raise storage.device.lost_error()
     with _lock:
         known = _mapped.get(storage)
         found = None if known is None else known()

@@ -350,10 +350,34 @@ def test_jax_both_ways(shared) -> None:
     out = jax.dlpack.from_dlpack(xp.arange(6, dtype="float32").reshape((2, 3)))
     assert out.tolist() == [[0, 1, 2], [3, 4, 5]]
     source = jax.numpy.arange(4, dtype="int32")
-    taken = clgrad.from_dlpack(source, copy=True)
+    for copy in (True, None):
+        taken = clgrad.from_dlpack(source, copy=copy)
+        taken += 1
+        assert taken.tolist() == [1, 2, 3, 4]
+        assert source.tolist() == [0, 1, 2, 3]
+
+
+def test_memory_that_cannot_say_whether_it_may_be_written(shared) -> None:
+    class Old:
+        """Speaks DLPack as before 1.0."""
+
+        def __init__(self, host: np.ndarray) -> None:
+            self.host = host
+
+        def __dlpack__(self, stream=None):
+            return self.host.__dlpack__()
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 1, 0
+
+    host = np.zeros(3, np.float32)
+    taken = clgrad.from_dlpack(Old(host))
     taken += 1
-    assert taken.tolist() == [1, 2, 3, 4]
-    assert source.tolist() == [0, 1, 2, 3]
+    assert host.tolist() == [0, 0, 0]
+    taken = clgrad.from_dlpack(Old(host), copy=False)
+    taken += 1
+    clgrad.synchronize(shared)
+    assert host.tolist() == [1, 1, 1]
 
 
 def test_consumers_may_outlive_the_interpreters_end(child, shared) -> None:

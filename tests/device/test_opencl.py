@@ -91,6 +91,21 @@ def test_a_buffer_of_clgrads_context(device) -> None:
     assert storage() is None
 
 
+def test_memory_of_pyopencls_arrays_and_pools(device) -> None:
+    import pyopencl.array
+    import pyopencl.tools
+
+    host = np.arange(6, dtype=np.float32).reshape(2, 3)
+    theirs = pyopencl.array.to_device(device.queue, host, allocator=pyopencl.tools.MemoryPool(
+        pyopencl.tools.ImmediateAllocator(device.queue)))
+    x = xp.from_opencl(theirs.base_data, theirs.dtype, theirs.shape)
+    assert x.device is device
+    x *= 3
+    assert (theirs.get() == host * 3).all()
+    del theirs
+    assert_close(x, host * 3)
+
+
 def test_gradients_and_randomness_on_a_foreign_device(foreign) -> None:
     w = clgrad.from_opencl(_buffer(foreign, np.ones(4, np.float32)), "float32", 4, queue=foreign, requires_grad=True)
     with w.device:
