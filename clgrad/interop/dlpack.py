@@ -173,8 +173,8 @@ def array_from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None
     Host memory is shared, not copied, by a device that shares the host's: each side sees the other's writes, and the
     object lives as long as the Array. ``copy=None`` copies what cannot be shared (read-only or misaligned memory);
     ``copy=False`` raises BufferError there; ``copy=True`` always copies. An object that cannot say whether its memory
-    may be written (JAX's arrays may not) is copied too, but shared with ``copy=False``. Where ``device`` (default: the default
-    device) has memory of its own, a copy must be asked for: by ``copy=True`` or by naming the device.
+    may be written (JAX's arrays may not) is copied too, but shared with ``copy=False``. Where ``device`` (default: the
+    default device) has memory of its own, a copy must be asked for: by ``copy=True`` or by naming the device.
     """
     target = find_device(device)
     if isinstance(x, (Array, Variable)):
