@@ -318,7 +318,7 @@ def test_zero_size_arrays_allocate_nothing(pool) -> None:
 def test_one_allocation_above_the_limit_of_the_device(pool, device: Device) -> None:
     asked = device.facts.max_alloc + 4
     with pytest.raises(OutOfMemoryError, match=f"out of memory on {device}: asked {asked:,} bytes, active .*, held .*, "
-                                               f"limit .*; one allocation may have {device.facts.max_alloc:,} bytes"):
+                                               f"limit .*; one array may have {device.facts.max_alloc:,} bytes"):
         pool.allocate(asked)
     assert clgrad.ones(3).sum().item() == 3
 
