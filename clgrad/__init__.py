@@ -48,9 +48,9 @@ from .core.dtypes import iinfo as iinfo
 from .core.dtypes import result_type as result_type
 from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import OutOfMemoryError as OutOfMemoryError
-from .core.shapes import Size as Size
 from .core.printing import get_printoptions as get_printoptions
 from .core.printing import set_printoptions as set_printoptions
+from .core.shapes import Size as Size
 from .factories import *
 from .interop.dlpack import from_dlpack as from_dlpack
 from .interop.opencl import from_opencl as from_opencl
