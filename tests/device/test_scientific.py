@@ -7,7 +7,7 @@ import json
 import pytest
 
 
-@pytest.mark.parametrize(("library", "least"), [("scipy", 13), ("sklearn", 12)])
+@pytest.mark.parametrize(("library", "least"), [("scipy", 14), ("sklearn", 15)])
 def test_examples(library: str, least: int, child, device) -> None:
     """Run in a process in which the libraries dispatch on the arrays' type; compared with what they give on NumPy's."""
     pytest.importorskip("scipy", minversion="1.17")  # the first to dispatch on any library's arrays in all of these
