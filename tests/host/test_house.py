@@ -14,10 +14,11 @@ import clgrad
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(clgrad.__file__).parent
 # Top to bottom: a module imports from its own room and those above it.
-ROOMS = ("core", "kernels", "runtime", "ndarray", "families", "table", "autograd", "ops", "factories",
-         "random", "legacy", "cuda",
-         "linalg", "interop",
-         "array", "testing", "nn", "optim", "io", "utils", "vision", "jit", "tuning", "__init__", "__main__")
+ROOMS = (
+    "core", "kernels", "runtime", "ndarray", "families", "table", "autograd", "ops",
+    "factories", "random", "linalg", "legacy", "cuda", "interop", "array", "testing",
+    "nn", "optim", "io", "utils", "vision", "jit", "tuning", "__init__", "__main__",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
