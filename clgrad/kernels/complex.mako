@@ -1,5 +1,6 @@
 ## Arithmetic and functions of a complex variable. T is the complex type, R the type of its parts, K(v) a constant.
-## Branch cuts and signed zeros are those of C99's annex G; asin, acos, acosh, atanh and tanh follow W. Kahan, "Branch
+## Branch cuts and signed zeros are those of C99's annex G, but for tanh at infinity, whose zero has the sign of the
+## imaginary part, as the array API standard wants it; asin, acos, acosh, atanh and tanh follow W. Kahan, "Branch
 ## cuts for complex elementary functions" (1987); division is R. L. Smith's (1962).
 <%page args="part"/>\
 <%
@@ -100,7 +101,7 @@ static inline T c_cosh(T z)
 
 static inline T c_tanh(T z)
 {
-    if (isinf(z.x)) return (T)(copysign((R)1, z.x), copysign((R)0, isfinite(z.y) ? sin(2 * z.y) : z.y));
+    if (isinf(z.x)) return (T)(copysign((R)1, z.x), copysign((R)0, z.y));
     if (z.y == 0) return (T)(tanh(z.x), z.y);
     if (!isfinite(z.y)) return (T)(z.x == 0 ? z.x : NAN, NAN);
     if (fabs(z.x) > ${flat})

@@ -300,7 +300,8 @@ abs = elementwise("abs", "x", c={"c": "(T)(hypot(x.x, x.y), 0)", "f": "fabs(x)",
                   grad=[lambda g, x: g * (sgn(x) if x.dtype.kind == "c" else sign(x))], dtype=_real_rule, kinds=_ANY,
                   ref=np.abs, operator="abs", holomorphic=False, aliases=("absolute",),
                   doc="Absolute value; zero slope at zero.")
-sign = elementwise("sign", "x", c={"fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : x)", "u": "(x > ZERO) ? ONE : ZERO"},
+_SIGN = {"fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : ((x == ZERO) ? ZERO : x))", "u": "(x > ZERO) ? ONE : ZERO"}
+sign = elementwise("sign", "x", c=_SIGN,
                    kinds="iuf", grad=[ZERO_GRAD], ref=np.sign, doc="-1, 0 or 1; NaN of NaN. Of complex numbers: sgn.")
 
 
@@ -313,8 +314,7 @@ def _sgn_slope(g: Any, x: Any, out: Any) -> Any:
     return where(eq(size, 0), 0.0, across)
 
 
-sgn = elementwise("sgn", "x", c={"c": "c_sign(x)", "fi": "(x > ZERO) ? ONE : ((x < ZERO) ? -ONE : x)",
-                                 "u": "(x > ZERO) ? ONE : ZERO"}, kinds=_NUMBERS, holomorphic=False, ref=np.sign,
+sgn = elementwise("sgn", "x", c={"c": "c_sign(x)", **_SIGN}, kinds=_NUMBERS, holomorphic=False, ref=np.sign,
                   grad=[_sgn_slope], doc="Sign, also of complex numbers: z / abs(z), and 0 at 0.")
 floor = elementwise("floor", "x", c={"f": "floor(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.floor,
                     doc="Largest integer not above x.")

@@ -135,7 +135,7 @@ def _host_array(k: Any) -> Any:
 
 def _mask_rows(mask: Any, sizes: tuple[int, ...], first: int, device: Any) -> Array:
     """Linear positions where a mask holds."""
-    if mask.shape != sizes:
+    if any(m not in (n, 0) for m, n in zip(mask.shape, sizes)):  # of no elements it chooses none, as in NumPy
         raise IndexError(bad("index", f"a mask of shape {mask.shape} for axes of sizes {sizes} from axis {first} on",
                              "the same sizes", "A mask covers whole axes: reshape or index it."))
     if isinstance(mask, np.ndarray):
