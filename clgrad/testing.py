@@ -120,9 +120,9 @@ def expected_of(op: Op, inputs: Sequence[np.ndarray], attrs: dict[str, Any]) -> 
     values = values.astype(np.complex128 if plain.dtype.kind == "c" else np.float64)
     if op.name == "astype":
         return values, dtypes.dtype(attrs["dtype"])
-    if not floats:
-        return values, dtypes.get_default_dtype()
-    result = dtypes.result_type(*floats)
+    result = dtypes.result_type(*floats) if floats else dtypes.get_default_dtype()
+    if op.family == "fft" and result.kind == "f":
+        result = result.accumulator
     return values, result.real if plain.dtype.kind == "f" else result.complex
 
 

@@ -34,6 +34,7 @@ from ..interop.dlpack import array_from_dlpack as from_dlpack
 from ..interop.opencl import array_from_opencl as from_opencl
 from ..ndarray import Array as Array
 from ..ops import FUNCTIONS as _FUNCTIONS
+from . import fft as _fft
 from . import linalg as _linalg
 from . import standard as _standard
 
@@ -70,6 +71,7 @@ globals().update({name: value for name, value in vars(_standard).items()
                   if not name.startswith("_") and not isinstance(value, type(_standard))
                   and getattr(value, "__module__", None) in (None, "clgrad", _standard.__name__)})
 linalg = _linalg  # an extension of the standard
+fft = _fft  # an extension of the standard
 __array_api_version__ = _standard.__array_api_version__
 __array_namespace_info__ = _standard.__array_namespace_info__
 

@@ -13,6 +13,7 @@ from . import (
     decompose,
     elementwise,
     fancy,
+    fft,
     index,
     linalg,
     manipulate,
@@ -26,7 +27,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, convert)
+             matrix, fft, convert)
 
 
 def _functions() -> dict[str, Callable]:
