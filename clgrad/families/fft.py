@@ -245,8 +245,8 @@ class _Planner:
                                           along=read.along * n2),
                     _Write(between, True, (*inner, 1), n2, n1), n1)
         self.launch((*batch, n1),
-                    _Read(between, True, (*inner, n2), (0,) * (len(batch) + 1), 1, n2, n2, factor=self.table("roots", n),
-                          turning=True),
+                    _Read(between, True, (*inner, n2), (0,) * (len(batch) + 1), 1, n2, n2, turning=True,
+                          factor=self.table("roots", n)),
                     replace(write, strides=(*write.strides, 0), along=n1 * write.along, beside=write.along), n2)
 
     def launch(self, batch: tuple[int, ...], read: _Read, write: _Write, n: int) -> None:

@@ -7,7 +7,6 @@ the other half is its mirror image, conjugated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from math import sqrt
 from typing import Any
@@ -314,8 +313,8 @@ def _shifted(op: str, sign: int) -> Any:
     return run
 
 
-_shift = partial(composite, args="input, dim=None", family="manipulate", tensors=("input",), namespace="fft", method=False,
-                 cases=(Case(((3, 4),)), Case(((3, 4, 5),), {"dim": (0, 2)}), Case(((5,),), {"dim": 0})))
+_shift = partial(composite, args="input, dim=None", family="manipulate", tensors=("input",), namespace="fft",
+                 method=False, cases=(Case(((3, 4),)), Case(((3, 4, 5),), {"dim": (0, 2)}), Case(((5,),), {"dim": 0})))
 fftshift = _shift("fft_fftshift", run=_shifted("fftshift", 1),
                   ref=lambda input, dim=None: np.fft.fftshift(input, dim),
                   doc="Spectra with the zero frequency in the middle of each axis, or of those named.")
