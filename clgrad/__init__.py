@@ -76,6 +76,7 @@ from .runtime.device import set_default_device as set_default_device
 from .runtime.launch import empty_cache as empty_cache
 from .runtime.launch import memory_stats as memory_stats
 from .runtime.launch import synchronize as synchronize
+from .windows import *
 
 __version__ = "0.1.0"
 

@@ -23,11 +23,12 @@ from . import (
     shape,
     softmax,
     sort,
+    stft,
 )
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, convert)
+             matrix, fft, stft, convert)
 
 
 def _functions() -> dict[str, Callable]:

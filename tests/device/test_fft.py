@@ -309,3 +309,100 @@ def test_tables_are_let_go(device, monkeypatch) -> None:
     for n in range(40, 60):
         fourier("c2c", xp.ones(n), n, 0, False, 1.0)
     assert len(fourier._plans) < 4
+
+
+# Frames ------------------------------------------------------------------------------------------------------------
+
+
+def test_windows(device) -> None:
+    signal = pytest.importorskip("scipy.signal")
+    for name, args in (("hann", {}), ("hamming", {}), ("blackman", {}), ("bartlett", {}), ("kaiser", {"beta": 5.0})):
+        make = getattr(clgrad, f"{name}_window")
+        for n in (0, 1, 2, 7, 8):
+            for periodic in (True, False):
+                want = signal.get_window((name, 5.0) if args else name, n, periodic) if n else np.zeros(0)
+                assert_close(make(n, periodic, **args), want, dtype="float32")
+        with pytest.raises(ShapeError, match="window_length=-1"):
+            make(-1)
+        with pytest.raises(DTypeError, match="int32"):
+            make(4, dtype="int32")
+        assert make(4, dtype="float16", requires_grad=True).requires_grad
+    t = np.arange(6) / 6
+    assert_close(clgrad.hamming_window(6, True, 0.6, 0.3), 0.6 - 0.3 * np.cos(2 * np.pi * t), dtype="float32")
+    assert_close(clgrad.kaiser_window(9, False), np.kaiser(9, 12.0), dtype="float32")
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "win", "onesided"), [(16, 4, 16, True), (15, 6, 11, False),
+                                                            (8, 8, 8, None)])
+def test_signal_comes_back(n_fft: int, hop: int, win: int, onesided: bool | None, form, rng) -> None:
+    host = rng.standard_normal((2, 70)).astype(np.float32)
+    window = np.abs(rng.standard_normal(win)).astype(np.float32) + 0.5
+    x, w = from_host(host), from_host(window)
+    spectra = clgrad.stft(x, n_fft, hop, win, w, onesided=onesided, return_complex=True, normalized=True)
+    back = clgrad.istft(spectra, n_fft, hop, win, w, onesided=onesided, normalized=True, length=64)
+    assert_close(back, host[:, :64], dtype="float32", scale=10)
+    z = from_host(host + 1j * host[::-1])
+    assert z.dtype is clgrad.complex64
+    spectra = clgrad.stft(z, n_fft, hop, win, w)
+    back = clgrad.istft(spectra, n_fft, hop, win, w, onesided=False, length=64, return_complex=True)
+    assert_close(back, z.numpy()[:, :64], dtype="complex64", scale=10)
+    if win == n_fft:
+        longer = clgrad.istft(spectra, n_fft, hop, win, w, length=90, onesided=False)
+        assert longer.shape == (2, 90)
+        assert not longer.numpy()[:, 80:].any()
+
+
+def test_frames_against_pytorch(device, rng) -> None:
+    torch = pytest.importorskip("torch")
+    host, window = rng.standard_normal((2, 50)).astype(np.float32), rng.random(12).astype(np.float32) + 0.5
+    for attrs in ({}, {"center": False, "normalized": True}, {"hop_length": 5, "pad_mode": "replicate"},
+                  {"hop_length": 3, "win_length": 12, "onesided": False}):
+        attrs = {"win_length": 12, **attrs}
+        x, t = Variable(from_host(host), requires_grad=True), torch.tensor(host, requires_grad=True)
+        ours = clgrad.stft(x, 16, window=from_host(window), return_complex=True, **attrs)
+        theirs = torch.stft(t, 16, window=torch.tensor(window), return_complex=True, **attrs)
+        assert_close(ours, theirs.detach().numpy(), dtype="complex64", scale=10)
+        (abs(ours) ** 2).sum().backward()
+        (abs(theirs) ** 2).sum().backward()
+        assert_close(x.grad, t.grad.numpy(), dtype="float32", scale=100)
+        attrs.pop("pad_mode", None)
+        if attrs.get("center", True):
+            got = clgrad.istft(ours, 16, window=from_host(window), **attrs)
+            assert_close(got, torch.istft(theirs, 16, window=torch.tensor(window), **attrs).detach().numpy(), scale=20)
+
+
+def test_gradients_of_frames(device, rng) -> None:
+    if not device.facts.fp64:
+        pytest.skip("finite differences need float64")
+    x = Variable(from_host(rng.standard_normal((2, 14))), requires_grad=True)
+    w = Variable(from_host(rng.random(5) + 0.5), requires_grad=True)
+    gradcheck(lambda x, w: clgrad.stft(x, 6, 2, 5, w, return_complex=False) ** 2, [x, w])
+    s = Variable(from_host(rng.standard_normal((4, 5, 2))), requires_grad=True)
+    gradcheck(lambda s, w: clgrad.istft(clgrad.view_as_complex(s), 6, 2, 5, w) ** 2, [s, w], rtol=1e-4)
+
+
+S = np.ones(40, np.float32)
+F = np.ones((5, 9), np.complex64)
+
+
+@pytest.mark.parametrize(("call", "error", "part"), [
+    (lambda s, f: clgrad.stft(s, 8), ShapeError, "return_complex"),
+    (lambda s, f: clgrad.stft(s[:4], 8, return_complex=True), ShapeError, "pad"),
+    (lambda s, f: clgrad.stft(s[:4], 8, center=False, return_complex=True), ShapeError, "4 points"),
+    (lambda s, f: clgrad.stft(s.reshape(2, 2, 10), 4, return_complex=True), ShapeError, "shape"),
+    (lambda s, f: clgrad.stft(s, 8, 0, return_complex=True), ShapeError, "hop_length=0"),
+    (lambda s, f: clgrad.stft(s, 8, win_length=9, return_complex=True), ShapeError, "win_length=9"),
+    (lambda s, f: clgrad.stft(s, 8, window=s[:7], return_complex=True), ShapeError, "a window of shape"),
+    (lambda s, f: clgrad.stft(f[0], 4, onesided=True), DTypeError, "onesided"),
+    (lambda s, f: clgrad.stft(s.astype("int32"), 4, return_complex=True), DTypeError, "int32"),
+    (lambda s, f: clgrad.istft(s.reshape(5, 8), 8), DTypeError, "float32"),
+    (lambda s, f: clgrad.istft(f[:4], 8), ShapeError, "4 frequencies"),
+    (lambda s, f: clgrad.istft(f[:, :0], 8), ShapeError, "not empty"),
+    (lambda s, f: clgrad.istft(f, 8, 9), ShapeError, "hop_length=9"),
+    (lambda s, f: clgrad.istft(f, 8, return_complex=True), DTypeError, "onesided"),
+    (lambda s, f: clgrad.istft(f, 8, window=clgrad.hann_window(8).data, center=False), ShapeError, "leave some points"),
+])
+def test_errors_of_frames(call, error, part: str, device) -> None:
+    with pytest.raises(error, match=part) as caught:
+        call(from_host(S), from_host(F))
+    assert "expected" in str(caught.value)
