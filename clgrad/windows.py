@@ -1,8 +1,8 @@
 """Windows for spectral analysis, under PyTorch's names.
 
 They are computed on the host in float64 and copied to the device once, rounded. A ``periodic`` window is one for
-spectra, the first ``window_length`` of one point more; else it is symmetric, for filters. ``dtype`` is the default float
-unless given. Raises ShapeError for a negative length and DTypeError for a dtype other than float.
+spectra, the first ``window_length`` of one point more; else it is symmetric, for filters. ``dtype`` is the default
+float unless given. Raises ShapeError for a negative length and DTypeError for a dtype other than float.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import isqrt, prod
+from math import isqrt, log2, prod
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -30,6 +30,7 @@ from .plans import INT_BYTES, Plans, check_device, form, index_type, letter
 _LARGEST_PRIME = 31  # factors above it go through a chirp; a radix must fit in six bits
 _LEAST_SPLIT = 256  # a single line this long keeps vector lanes busy when it is split
 _RADICES = (8, 5, 7, 3, 4, 2)
+_PART = 64  # elements of a line in a launch that only moves them
 _MOST_TABLE_BYTES = 1 << 28  # tables that plans keep alive, all together
 
 
@@ -170,6 +171,8 @@ class _Step:
     read: str
     tables: tuple[Array | None, ...]
     scratch: int
+    nbytes: int
+    flops: int
     tail: tuple[Any, ...]
 
 
@@ -249,8 +252,22 @@ class _Planner:
                           factor=self.table("roots", n)),
                     replace(write, strides=(*write.strides, 0), along=n1 * write.along, beside=write.along), n2)
 
-    def launch(self, batch: tuple[int, ...], read: _Read, write: _Write, n: int) -> None:
-        """One launch; batch axes are filled up to three."""
+    def spectrum(self, batch: tuple[int, ...], read: _Read, write: _Write, half: int) -> None:
+        """Half the spectra of real signals of 2 half points, by transforms of their pairs."""
+        if is_smooth(half) and not self.split(prod(batch), half):
+            self.launch(batch, read, replace(write, how="unfolded"), half)
+            return
+        between = self.temporary(prod(batch) * half)
+        inner = shapes.contiguous_strides((*batch, half))[:-1]
+        self.transform(batch, read, _Write(between, True, inner, 1, half), half)
+        part = min(_PART, half + 1)
+        self.launch((*batch, -(-(half + 1) // part)),
+                    _Read(between, True, (*inner, 0), (*(0,) * len(batch), part), 1, half, half + 1, how="unfolded",
+                          signal=2 * half),
+                    replace(write, strides=(*write.strides, 0), beside=part), part, passes=False)
+
+    def launch(self, batch: tuple[int, ...], read: _Read, write: _Write, n: int, passes: bool = True) -> None:
+        """One launch; batch axes are filled up to three. Without passes it moves elements, no more."""
         device, real = self.device, self.dtype.real
         module = kernels.template("fft").module
         fill = 3 - len(batch)
@@ -270,8 +287,8 @@ class _Planner:
             held = max(1, min(self.points // n, -(-lines // device.facts.compute_units)))
             lsize, scratch = min(self.group, k.max_local), 0
             gsize = min(-(-lines // held), device.facts.compute_units * 16) * lsize
-        packed = sum(r << 6 * place for place, r in enumerate(radices(n)))
-        whole = self.table("roots", read.signal) if read.how in ("pairs", "folded") else None
+        packed = sum(r << 6 * place for place, r in enumerate(radices(n) if passes else ()))
+        whole = self.table("roots", read.signal) if read.how in ("pairs", "folded", "unfolded") else None
         tail = (n, lines, *sizes[1:], *strides, read.step, *places, read.along, read.end, read.size, read.signal,
                 *targets, write.step, write.along, write.beside, write.size, held,
                 module.READ[read.how], module.WRITE[write.how],
@@ -280,7 +297,8 @@ class _Planner:
                 int(abs(targets[2] + write.beside * write.step) < abs(write.along * write.step)),
                 packed, float(read.flip), write.scale, write.scale * write.flip)
         self.steps.append(_Step(k, (gsize,), (lsize,), write.buffer, read.buffer,
-                                (self.table("roots", n), whole, read.factor, write.factor), scratch, tail))
+                                (self.table("roots", n if passes else 1), whole, read.factor, write.factor), scratch,
+                                2 * lines * n * self.dtype.itemsize, int(5 * lines * n * log2(n)) * passes, tail))
 
 
 class Fourier:
@@ -304,7 +322,7 @@ class Fourier:
         plan = self._plans.get(key)
         if plan is None:
             check_device(device, dtype)
-            planner = _Planner(device, x.dtype.complex, _index(x, n, prod(shape)))
+            planner = _Planner(device, x.dtype.complex, _index(x, n, axis))
             lines = _lines(x, axis, shape)
             if len(lines[0]) > planner.most_axes(n):
                 return self._rearranged(kind, x, n, axis, inverse, scale)
@@ -316,7 +334,8 @@ class Fourier:
             scratch = Storage(device, s.scratch)
             tables = [None if t is None else t.storage.buffer for t in s.tables]
             launch(s.kernel, s.gsize, s.lsize, buffers[s.write].buffer, 0, buffers[s.read].buffer,
-                   x.offset if s.read == "x" else 0, *tables, scratch.buffer, *s.tail)
+                   x.offset if s.read == "x" else 0, *tables, scratch.buffer, *s.tail,
+                   nbytes=s.nbytes, flops=s.flops)
         return out
 
     def _rearranged(self, kind: str, x: Array, n: int, axis: int, inverse: bool, scale: float) -> Array:
@@ -348,9 +367,10 @@ def _lines(x: Array, axis: int, shape: tuple[int, ...]) -> tuple[tuple[int, ...]
                            tuple(x.strides[a] for a in rest))
 
 
-def _index(x: Array, n: int, size: int) -> str:
-    points = n if is_smooth(n) else convenient(2 * n - 1)
-    return index_type(x.storage.nbytes, max(points, size, x.size // max(1, x.shape[-1]) * points) * 16 * 4)
+def _index(x: Array, n: int, axis: int) -> str:
+    """Index type for x, the result and what lies between."""
+    points = n + 1 if is_smooth(n) else convenient(2 * n - 1)
+    return index_type(x.storage.nbytes, x.size // x.shape[axis] * points * x.dtype.complex.itemsize)
 
 
 def _plan(planner: _Planner, kind: str, x: Array, n: int, axis: int, inverse: bool, scale: float,
@@ -368,8 +388,8 @@ def _plan(planner: _Planner, kind: str, x: Array, n: int, axis: int, inverse: bo
                               replace(write, how="pairs", size=half), half)
         else:
             planner.transform(batch, replace(read, how="hermitian", signal=n), write, n)
-    elif kind == "r2c" and n % 2 == 0 and is_smooth(half) and not planner.split(prod(batch), half):
-        planner.launch(batch, replace(read, how="pairs", signal=n, end=half), replace(write, how="unfolded"), half)
+    elif kind == "r2c" and n % 2 == 0:
+        planner.spectrum(batch, replace(read, how="pairs", signal=n, end=half), write, half)
     else:
         planner.transform(batch, read, write, n)
     return _Plan(tuple(planner.steps), tuple(planner.temporaries))

@@ -24,8 +24,9 @@
     RADICES = (2, 3, 4, 5, 7, 8)  # those with a butterfly of their own; others are summed term by term
 
     # How a line is read: as it lies; pairs of reals as one complex number; half a Hermitian spectrum, whole by
-    # symmetry; the same, folded to half its length. And how it is written.
-    READ = {"plain": 0, "pairs": 1, "hermitian": 2, "folded": 3}
+    # symmetry; the same, folded to half its length; the transform of pairs, unfolded to half the spectrum of the reals.
+    # And how it is written.
+    READ = {"plain": 0, "pairs": 1, "hermitian": 2, "folded": 3, "unfolded": 4}
     WRITE = {"plain": 0, "pairs": 1, "unfolded": 2}
 
     def valid(params, facts):
@@ -139,6 +140,13 @@ static inline void dft${r}(point *a)
 % endfor
 
 ## Elements ------------------------------------------------------------------------------------------------------------
+// Entry q of a real signal's spectrum, from two of the transform of its pairs.
+static inline T unfolded(T z, T mirror, T w)
+{
+    const T even = (T)(z.x + mirror.x, z.y - mirror.y), odd = (T)(z.y + mirror.y, mirror.x - z.x);
+    return (even + product(odd, w)) * (R)0.5;
+}
+
 // Element p of a line that starts at `base`, conjugated where flip is -1. `whole` are the roots of `signal`, the length
 // of the real signal.
 static inline T fetch(const global ${ctype} *x, index_t base, index_t stride, index_t p, index_t n_in, int how,
@@ -156,6 +164,11 @@ static inline T fetch(const global ${ctype} *x, index_t base, index_t stride, in
     if (how == ${READ["plain"]}) {
         const T v = p < n_in ? x[base + p * stride] : (T)(0, 0);
         return (T)(v.x, v.y * flip);
+    }
+    if (how == ${READ["unfolded"]}) {
+        const index_t half_n = signal / 2;
+        return unfolded(x[base + (p == half_n ? 0 : p) * stride], x[base + (p == 0 ? 0 : half_n - p) * stride],
+                        whole[p]);
     }
     const index_t other = how == ${READ["folded"]} ? signal / 2 - p : signal - p;
     const index_t first = how == ${READ["folded"]} ? p : min(p, other);
@@ -181,13 +194,6 @@ static inline void deliver(global ${out} *y, index_t base, index_t stride, index
 % else:
     y[base + q * stride] = v;
 % endif
-}
-
-// Entry q of a real signal's spectrum, from two of the transform of its pairs.
-static inline T unfolded(T z, T mirror, T w)
-{
-    const T even = (T)(z.x + mirror.x, z.y - mirror.y), odd = (T)(z.y + mirror.y, mirror.x - z.x);
-    return (even + product(odd, w)) * (R)0.5;
 }
 
 % if wide:
