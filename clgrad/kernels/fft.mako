@@ -144,7 +144,7 @@ static inline void dft${r}(point *a)
 static inline T unfolded(T z, T mirror, T w)
 {
     const T even = (T)(z.x + mirror.x, z.y - mirror.y), odd = (T)(z.y + mirror.y, mirror.x - z.x);
-    return (even + product(odd, w)) * (R)0.5;
+    return (even + product(odd, w)) * ${literal(0.5)};
 }
 
 // Element p of a line that starts at `base`, conjugated where flip is -1. `whole` are the roots of `signal`, the length

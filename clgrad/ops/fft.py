@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.variable import Variable
 from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
-from ..core.errors import ShapeError, bad
+from ..core.errors import DTypeError, ShapeError, bad
 from ..families.fft import fourier
 from ..ndarray import Array
 from ..table import Case
@@ -109,6 +110,14 @@ def _scale(op: str, norm: str | None, inverse: bool, n: int) -> float:
     return 1 / n if (norm == "backward") == inverse else 1.0
 
 
+def checked(op: str, x: Any) -> Any:
+    """x, where it is an array."""
+    if not isinstance(x, (Array, Variable)):
+        raise DTypeError(bad(op, f"an input of type {type(x).__name__}", "an Array or a Variable",
+                             "Host data reaches the device by clgrad.tensor() or clgrad.from_numpy()."))
+    return x
+
+
 def _float(op: str, x: Any, kinds: str = "biufc") -> Any:
     """x in a dtype that is transformed: integers in the default float, 16-bit floats in float32."""
     check_kind(op, kinds, x.dtype)
@@ -132,13 +141,14 @@ def _points(op: str, n: Any, default: int) -> int:
 
 
 def _dim(op: str, x: Any, dim: Any) -> int:
-    if not x.ndim:
+    if not checked(op, x).ndim:
         raise shapes.AxisError(bad(op, "a 0-d array", "at least one dimension", "Reshape it."))
     return shapes.axis_index(op, dim, x.ndim)
 
 
 def _axes(op: str, x: Any, s: Any, dim: Any, some: bool = False) -> list[tuple[int, int | None]]:
     """(axis, points or None) of an n-d transform: ``dim``, else the last ``len(s)`` axes, else all."""
+    x = checked(op, x)
     sizes = None if s is None else [s] if hasattr(s, "__index__") else list(s)
     if dim is None:
         count = x.ndim if sizes is None else len(sizes)
@@ -170,7 +180,8 @@ def _plain(op: str, inverse: bool) -> Any:
 
 def _halved(op: str, inverse: bool) -> Any:
     def run(x: Any, n: Any = None, dim: int = -1, norm: str | None = None) -> Any:
-        x, dim = _float(op, x, "biuf"), _dim(op, x, dim)
+        dim = _dim(op, x, dim)
+        x = _float(op, x, "biuf")
         n = _points(op, n, x.shape[dim])
         return _r2c(x, n, dim, inverse, _scale(op, norm, inverse, n))
 
@@ -305,7 +316,7 @@ ihfftn, ihfft2 = _many("ihfft", _last_then, True, _ref_last_then(np.fft.ihfft, n
 
 def _shifted(op: str, sign: int) -> Any:
     def run(x: Any, dim: Any = None) -> Any:
-        axes = shapes.axis_tuple(op, dim, x.ndim)
+        axes = shapes.axis_tuple(op, dim, checked(op, x).ndim)
         if not axes:
             return x
         return roll(x, tuple(x.shape[a] // 2 if sign > 0 else -(x.shape[a] // 2) for a in axes), axes)

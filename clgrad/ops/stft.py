@@ -100,7 +100,7 @@ def _is_complex(x: Any) -> bool:
 
 def _stft(x: Any, n_fft: int, hop_length: Any = None, win_length: Any = None, window: Any = None, center: bool = True,
           pad_mode: str = "reflect", normalized: bool = False, onesided: Any = None, return_complex: Any = None) -> Any:
-    check_kind("stft", "fc", x.dtype)
+    check_kind("stft", "fc", fft.checked("stft", x).dtype)
     hop, win = _lengths("stft", n_fft, hop_length, win_length)
     whole = _is_complex(x) or _is_complex(window)
     if return_complex is None and not whole:
@@ -127,13 +127,13 @@ def _stft(x: Any, n_fft: int, hop_length: Any = None, win_length: Any = None, wi
 
 def _istft(x: Any, n_fft: int, hop_length: Any = None, win_length: Any = None, window: Any = None, center: bool = True,
            normalized: bool = False, onesided: Any = None, length: Any = None, return_complex: bool = False) -> Any:
-    check_kind("istft", "c", x.dtype)
+    check_kind("istft", "c", fft.checked("istft", x).dtype)
     hop, win = _lengths("istft", n_fft, hop_length, win_length)
     if hop > win:
         raise ShapeError(bad("istft", f"hop_length={hop} above win_length={win}", "frames without gaps", "Lower it."))
     if x.ndim not in (2, 3) or 0 in x.shape:
-        raise ShapeError(bad("istft", f"shape {x.shape}", "(frequency, frames) or (batch, frequency, frames), not empty",
-                             "Reshape it."))
+        raise ShapeError(bad("istft", f"shape {x.shape}",
+                             "(frequency, frames) or (batch, frequency, frames), not empty", "Reshape it."))
     onesided = x.shape[-2] != n_fft if onesided is None else onesided
     if x.shape[-2] != (n_fft // 2 + 1 if onesided else n_fft):
         raise ShapeError(bad("istft", f"{x.shape[-2]} frequencies for n_fft={n_fft}", "n_fft, or n_fft // 2 + 1 "

@@ -206,6 +206,8 @@ Z = X.astype(np.complex64)
 
 
 @pytest.mark.parametrize(("call", "error", "part"), [
+    (lambda f, x, z: f.fft(X), DTypeError, "ndarray"),
+    (lambda f, x, z: f.fftn([1, 2]), DTypeError, "list"),
     (lambda f, x, z: f.fft(x, n=0), ShapeError, "0 points"),
     (lambda f, x, z: f.fft(x, n=-3), ShapeError, "-3 points"),
     (lambda f, x, z: f.fft(x, n=2.5), ShapeError, "n=2.5"),
@@ -395,6 +397,7 @@ F = np.ones((5, 9), np.complex64)
 
 
 @pytest.mark.parametrize(("call", "error", "part"), [
+    (lambda s, f: clgrad.stft(S, 8), DTypeError, "ndarray"),
     (lambda s, f: clgrad.stft(s, 8), ShapeError, "return_complex"),
     (lambda s, f: clgrad.stft(s[:4], 8, return_complex=True), ShapeError, "pad"),
     (lambda s, f: clgrad.stft(s[:4], 8, center=False, return_complex=True), ShapeError, "4 points"),
