@@ -21,6 +21,7 @@ import numpy as np
 from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType
+from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Storage, empty, from_host, full
 from ..runtime.device import Device
 from ..runtime.launch import launch
@@ -216,12 +217,15 @@ class _Planner:
 
     def most_axes(self, n: int) -> int:
         """Batch axes that a transform of n points leaves of the kernel's three: each further launch takes one."""
-        n = n if is_smooth(n) else convenient(2 * n - 1)
+        size = n if is_smooth(n) else convenient(2 * n - 1)
         left = 2
-        while n > self.points:
-            n = halves(n, self.points)[0]
-            left -= n > self.points
-        return max(1, left)
+        while size > self.points:
+            size = halves(size, self.points)[0]
+            left -= size > self.points
+        if left < 1:
+            raise ShapeError(bad("fft", f"{n} points on {self.device}", "what three launches can transform",
+                                 "Transform parts of it."))
+        return left
 
     def transform(self, batch: tuple[int, ...], read: _Read, write: _Write, n: int) -> None:
         """Transforms of n points, whatever n."""
@@ -260,7 +264,7 @@ class _Planner:
         between = self.temporary(prod(batch) * half)
         inner = shapes.contiguous_strides((*batch, half))[:-1]
         self.transform(batch, read, _Write(between, True, inner, 1, half), half)
-        part = min(_PART, half + 1)
+        part = min(_PART, self.points, half + 1)
         self.launch((*batch, -(-(half + 1) // part)),
                     _Read(between, True, (*inner, 0), (*(0,) * len(batch), part), 1, half, half + 1, how="unfolded",
                           signal=2 * half),
@@ -324,7 +328,7 @@ class Fourier:
             check_device(device, dtype)
             planner = _Planner(device, x.dtype.complex, _index(x, n, axis))
             lines = _lines(x, axis, shape)
-            if len(lines[0]) > planner.most_axes(n):
+            if len(lines[0]) > planner.most_axes(n // 2 if kind != "c2c" and n % 2 == 0 else n):
                 return self._rearranged(kind, x, n, axis, inverse, scale)
             plan = self._keep(key, _plan(planner, kind, x, n, axis, inverse, scale, shape, lines))
         out = empty(shape, dtype, device)

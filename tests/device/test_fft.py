@@ -73,6 +73,8 @@ def test_more_launches(form, rng, monkeypatch) -> None:
             _near(fourier("c2c", x, n, axis, True, 1.0), np.fft.ifft(w, axis=axis, norm="forward"), n, f"c2c {shape}")
             _near(fourier("c2r", x, 2 * n, axis, False, 1.0), np.fft.hfft(w, 2 * n, axis), n, f"c2r {shape}")
             _near(fourier("r2c", x.real, n, axis, False, 1.0), np.fft.rfft(w.real, axis=axis), n, f"r2c {shape}")
+    with pytest.raises(ShapeError, match="4096 points"):
+        fourier("c2c", xp.ones(4096), 4096, 0, True, 1.0)
 
 
 def test_large_indices(form, rng, monkeypatch) -> None:
