@@ -236,17 +236,24 @@ static inline void deliver(global ${out} *y, index_t base, index_t stride, index
         PUT(to, at + (j - k) * r + k + q * l, sum);
     }
 </%def>
-<%def name="everywhere(body)">
+<%def name="one(r)">
+% if r:
+${butterfly(r)}
+% else:
+${any_butterfly()}
+% endif
+</%def>
+<%def name="everywhere(r)">
 % if wide:
     const index_t at = 0;
     for (index_t k = 0; k < l; ++k)
         for (index_t j = k; j < m; j += l) {
-            ${body()}
+            ${one(r)}
         }
 % else:
     for (index_t b = get_local_id(0); b < held * m; b += get_local_size(0)) {
         const index_t at = b / m * n, j = b % m, k = j % l;
-        ${body()}
+        ${one(r)}
     }
 % endif
 </%def>
@@ -255,7 +262,7 @@ static inline void pass${r}(const SPACE CELL *from, SPACE CELL *to, const global
                             const index_t r, const index_t l, const index_t held)
 {
     const index_t m = n / r, apart = n / (l * r);
-    ${everywhere((lambda: capture(butterfly, r)) if r else (lambda: capture(any_butterfly)))}
+    ${everywhere(r)}
 }
 % endfor
 
