@@ -157,9 +157,10 @@ static inline T c_atanh(T z)
 {
     const R x = fabs(z.x);
     if (x == 0 && isnan(z.y)) return z;
+    if (isnan(z.x) && !isinf(z.y)) return (T)(NAN, NAN);
     if (fmax(x, fabs(z.y)) > ${far}) {
         const R re = isinf(z.x) || isinf(z.y) ? 0 : fabs(c_div((T)(1, 0), z).x);
-        return (T)(copysign(isnan(z.x) && !isinf(z.y) ? NAN : re, z.x),
+        return (T)(copysign(re, z.x),
                    isnan(z.y) ? NAN : copysign((R)${r("1.57079632679489661923")}, z.y));
     }
     const R re = log1p(4 * x / ((1 - x) * (1 - x) + z.y * z.y)) * ${r("0.25")};
