@@ -322,8 +322,8 @@ ceil = elementwise("ceil", "x", c={"f": "ceil(x)", "biu": "x"}, grad=[ZERO_GRAD]
                    doc="Smallest integer not below x.")
 trunc = elementwise("trunc", "x", c={"f": "trunc(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.trunc,
                     doc="x without its fraction.")
-round = elementwise("round", "x", c={"f": "rint(x)", "iu": "x"}, kinds="iuf", grad=[ZERO_GRAD], ref=np.round,
-                    doc="Nearest integer, halves to even.")
+round = elementwise("round", "x", c={"fc": "rint(x)", "iu": "x"}, kinds=_NUMBERS, grad=[ZERO_GRAD], ref=np.round,
+                    doc="Nearest integer, halves to even; of complex numbers, of each part.")
 
 # Exponentials, logarithms, trigonometry -----------------------------------------------------------------------------
 
