@@ -466,6 +466,7 @@ def copysign(x1: Array, x2: Array, /) -> Array:
     d = result_type(x1, x2)
     magnitude = _F["abs"](x1 if isinstance(x1, Array) else full((), x1, dtype=d))
     sign = x2 if isinstance(x2, Array) else full((), x2, dtype=d)
+    magnitude = _F["astype"](magnitude, d)
     return _F["where"](signbit(_F["astype"](sign, d)), -magnitude, magnitude)
 
 

@@ -167,6 +167,8 @@ class Elementwise:
         compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
         arrays = [x for x in operands if type(x) is Array]
         result = result if out is None else out.dtype
+        if not arrays:  # a number alone has no dtype that its target could not hold better
+            compute = result
         if result.kind == "c":  # reals written into complex memory: the kernel must be a complex one
             compute = result if compute.kind != "c" else compute
         check_device(device, compute, result)

@@ -509,5 +509,9 @@ contiguous = driver("contiguous", "x", "elementwise", run=_contiguous, grad=[lam
 
 
 def assign(target: Array, value: Any) -> Array:
-    """Write ``value``, broadcast and converted, over ``target``."""
+    """Write ``value``, broadcast and converted, over ``target``; DTypeError for complex numbers over reals."""
+    if target.dtype.kind not in "cb" and (value.dtype.kind == "c" if isinstance(value, Array) else
+                                          isinstance(value, (complex, np.complexfloating))):
+        raise DTypeError(bad("setitem", "complex numbers", f"reals, which {target.dtype} can hold",
+                             "Write .real, .imag or abs() of them."))
     return _COPIES.into(target, value, any_cast=True)

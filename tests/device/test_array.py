@@ -110,6 +110,28 @@ def test_the_doors_keep_values_and_dtype(dtype: str, device) -> None:
             assert_close(restored, host, dtype=dtype)
 
 
+def test_a_number_is_written_with_the_digits_of_its_target(device) -> None:
+    wide = clgrad.zeros(3, dtype=clgrad.int64)
+    wide[0] = 2**53 + 1
+    wide[1:].fill_(2**62 + 1)
+    assert wide.tolist() == [2**53 + 1, 2**62 + 1, 2**62 + 1]
+    unsigned = clgrad.zeros(1, dtype=clgrad.uint64)
+    unsigned[0] = 2**64 - 1
+    assert unsigned.item() == 2**64 - 1
+    small = clgrad.zeros(2, dtype=clgrad.int8)
+    small[0] = -2.7
+    assert small.tolist() == [-2, 0]
+    with pytest.raises(OverflowError, match="-128 to 127 for int8"):
+        small[0] = 200
+    with pytest.raises(clgrad.errors.DTypeError, match="setitem: got complex numbers; expected reals"):
+        small[0] = 1j
+    if device.facts.fp64:
+        double = clgrad.zeros(2, dtype=clgrad.float64)
+        double[0] = 16777217.0
+        double[1:] = 0.1
+        assert double.tolist() == [16777217.0, 0.1]
+
+
 def test_tensor_infers_dtypes(device) -> None:
     for value, dtype in ((1.5, "float32"), (1, "int64"), (True, "bool"), ([1, 2.5], "float32"), ([], "float32"),
                          (np.float64(1), "float64"), (np.arange(2, dtype=np.int16), "int16")):
