@@ -9,6 +9,7 @@ from ..ndarray import Array
 from ..table import OPS
 from . import (
     complex,
+    conv,
     convert,
     decompose,
     elementwise,
@@ -28,7 +29,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, convert)
+             matrix, fft, stft, conv, convert)
 
 
 def _functions() -> dict[str, Callable]:

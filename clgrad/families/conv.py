@@ -1,0 +1,398 @@
+"""Host side of convolutions: one Problem, a sum over shifted windows, planned as launches of either kernel form.
+
+Wide-core devices copy X with its margins (where it has any, or a storage type), pack A into panels of lanes, and run
+a register-tiled kernel over both; many-core devices run an implicit matrix product that tests margins as it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import gcd, prod
+from typing import Any
+
+from .. import kernels
+from ..core import shapes
+from ..core.dtypes import DType
+from ..ndarray import Array, Storage, full
+from ..runtime.device import Device, Facts
+from ..runtime.launch import launch
+from ..runtime.program import Kernel, kernel
+from .plans import INT_BYTES, Plans, check_device, form
+
+_ITEM = {"float": 4, "double": 8}
+_LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
+_UNROLLED = 3  # taps along the last axis up to which the kernel is unrolled
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """C[g, m, j] = sum over r of A[g, m, r] * X[g, j[0], r[0], j[1:] * j_step + r[1:] * r_step + low].
+
+    ``j`` and ``r`` are sizes of four axes, the last three in space. Strides and shifts count elements; a position
+    outside ``space`` counts as zero.
+    """
+
+    groups: int
+    M: int
+    j: Ints
+    r: Ints
+    space: Ints  # X's sizes
+    j_step: Ints
+    r_step: Ints
+    low: Ints
+    x: Ints  # strides of X: group, j[0], r[0], space
+    a: Ints  # strides of A: group, m, r
+    a_shift: int
+    out: Ints  # strides of C: group, m, j
+    out_shift: int
+    channels_in_r: bool = True  # whether r[0] counts X's channels, and j[0] its images; else the reverse
+
+    @property
+    def J(self) -> int:
+        return prod(self.j)
+
+    @property
+    def R(self) -> int:
+        return prod(self.r)
+
+    @property
+    def whole(self) -> bool:
+        """Whether C fills its memory, in the order g, m, j."""
+        return self.out == shapes.contiguous_strides((self.groups, self.M, *self.j)) and not self.out_shift
+
+
+@dataclass(frozen=True, eq=False)
+class _Launch:
+    kernel: Kernel
+    gsize: tuple[int]
+    lsize: tuple[int]
+    args: tuple
+    slots: tuple[tuple[int, Any], ...]  # positions among the arguments of what differs from call to call, and its name
+
+
+@dataclass
+class _Steps:
+    """Launches in order, and the temporaries that they need, in bytes. In arguments, a string or a pair names what a
+    call fills in: "X" "A" "B" "C" buffers, "x" "a" "b" offsets, ("temp", i) a temporary."""
+
+    device: Device
+    ctype: str
+    acc: str
+    index: str
+    steps: list[_Launch] = field(default_factory=list)
+    temporaries: list[int] = field(default_factory=list)
+    flops: int = 0
+
+    def temporary(self, size: int) -> tuple[str, int]:
+        self.temporaries.append(max(1, size) * _ITEM[self.acc])
+        return "temp", len(self.temporaries) - 1
+
+    def add(self, part: str, gsize: int, lsize: int, args: Sequence[Any], *, family: str = "conv",
+            out: str | None = None, **values: Any) -> None:
+        i = "i" if self.index == "int" else "l"
+        signature = "".join(i if type(a) is int or a in ("x", "a", "b") else "P" for a in args)
+        k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), ctype=self.ctype,
+                   acc=self.acc, index=self.index, part=part, out=out or self.ctype, **values)
+        slots = tuple((at, a) for at, a in enumerate(args) if type(a) is not int)
+        self.steps.append(_Launch(k, (gsize,), (lsize,), tuple(args), slots))
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    launches: tuple[_Launch, ...]
+    temporaries: Ints
+    flops: int
+
+
+_plans = Plans()
+
+
+def convolve(name: str, x: Array, a: Array, bias: Array | None, shape: Ints, problems: Any) -> Array:
+    """The result, of ``shape``, of the Problems that ``problems(x, a)`` describes; one dtype, no empty operand."""
+    device = x.storage.device
+    tail = () if bias is None else (bias.strides,)
+    large = max(x.storage.nbytes, a.storage.nbytes, prod(shape) * x.dtype.itemsize) >= INT_BYTES
+    key = (name, x.shape, x.strides, x.dtype, a.shape, a.strides, device, large, shape, problems, *tail)
+    plan = _plans.get(key)
+    if plan is None:
+        check_device(device, x.dtype)
+        plan = _plans.put(key, _plan(device, x.dtype, problems(x, a), bias, large))
+    out = Array(Storage(device, prod(shape) * x.dtype.itemsize), shape, shapes.contiguous_strides(shape), 0, x.dtype)
+    held = [Storage(device, n) for n in plan.temporaries]
+    values: dict[Any, Any] = {"X": x.storage.buffer, "x": x.offset, "A": a.storage.buffer, "a": a.offset,
+                              "C": out.storage.buffer}
+    values["B"], values["b"] = (values["A"], 0) if bias is None else (bias.storage.buffer, bias.offset)
+    for i, storage in enumerate(held):
+        values["temp", i] = storage.buffer
+    for step in plan.launches:
+        args = list(step.args)
+        for position, slot in step.slots:
+            args[position] = values[slot]
+        launch(step.kernel, step.gsize, step.lsize, *args, flops=plan.flops)
+    return out
+
+
+def zeros(shape: Ints, dtype: DType, device: Device) -> Array:
+    """What a convolution without a term gives."""
+    return full(shape, 0, dtype, device)
+
+
+def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array | None, large: bool) -> _Plan:
+    stride = None if bias is None else bias.strides[0]
+    acc = dtype.accumulator.c
+    for index in ("long",) if large else ("int", "long"):
+        steps = _Steps(device, dtype.c, acc, index)
+        (_wide if device.wide_core else _many)(steps, problems, stride)
+        if max(steps.temporaries, default=0) < INT_BYTES:
+            break
+    return _Plan(tuple(steps.steps), tuple(steps.temporaries), steps.flops)
+
+
+# Wide-core ---------------------------------------------------------------------------------------------------------
+
+
+def _tile_of(M: int, most: int) -> tuple[int, int]:
+    """Vectors and width of a panel: as few lanes as hold M, else the split of least work."""
+    width = most
+    while width > 1 and width // 2 >= M:
+        width //= 2
+    if M <= width:
+        return 1, width
+    return (2 if _ceil(M, 2 * width) * 2 <= _ceil(M, width) * 1.2 else 1), width
+
+
+def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
+    first = problems[0]
+    params = kernels.template("conv").module.DEFAULT["wide"][_ITEM[s.acc]]
+    vectors, width = _tile_of(first.M, params["width"])
+    vectors = min(vectors, params["vectors"])
+    reach = [_reach(p) for p in problems if p.R]
+    low = tuple(min(r[0][d] for r in reach) for d in range(3)) if reach else (0, 0, 0)
+    high = tuple(max(r[1][d] for r in reach) for d in range(3)) if reach else (0, 0, 0)
+    if s.ctype == s.acc and all(lo >= 0 and hi < n for lo, hi, n in zip(low, high, first.space)):
+        x_name, x_offset, strides, origin = "X", "x", first.x, (0, 0, 0)
+    else:
+        x_name, strides = _padded(s, first, low, high)
+        x_offset, origin = 0, low
+    for p in problems:
+        _tiles(s, p, bias, vectors, width, params["points"], (x_name, x_offset, strides, origin))
+        s.flops += 2 * p.groups * p.M * p.J * p.R
+
+
+def _reach(p: Problem) -> tuple[Ints, Ints]:
+    """The lowest and highest positions in space that a Problem reads."""
+    ends = [(p.low[d], p.low[d] + (p.j[d + 1] - 1) * p.j_step[d] + (p.r[d + 1] - 1) * p.r_step[d]) for d in range(3)]
+    return tuple(lo for lo, _ in ends), tuple(hi for _, hi in ends)
+
+
+def _padded(s: _Steps, p: Problem, low: Ints, high: Ints) -> tuple[Any, Ints]:
+    """X from ``low`` to ``high`` with zeros outside of it, in the accumulator's type: its buffer and strides."""
+    size = tuple(hi - lo + 1 for lo, hi in zip(low, high))
+    images, channels = (p.j[0], p.r[0]) if p.channels_in_r else (p.r[0], p.j[0])
+    by_image, by_channel = (p.x[1], p.x[2]) if p.channels_in_r else (p.x[2], p.x[1])
+    rows = images * channels * p.groups * size[0] * size[1]
+    each = max(1, min(_ceil(rows, 4 * s.device.facts.compute_units), _ceil(4096, size[2])))
+    buffer = s.temporary(rows * size[2])
+    s.add("pad", _ceil(rows, each), 1,
+          [rows, each, channels * p.groups, *size, "X", "x", by_image, by_channel, *p.x[3:], *p.space, *low, buffer],
+          out=s.acc, unit=p.x[5] == 1)
+    plane = prod(size)
+    image = channels * p.groups * plane
+    outer = (image, plane) if p.channels_in_r else (plane, image)
+    return buffer, (channels * plane, *outer, size[1] * size[2], size[2], 1)
+
+
+def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, points: int, source: tuple) -> None:
+    x_name, x_offset, strides, origin = source
+    lanes, units = vectors * width, 4 * s.device.facts.compute_units
+    panels = _ceil(p.M, lanes)
+    packed = s.temporary(p.groups * panels * (p.R + 1) * lanes)
+    each = max(8, _ceil(max(1, min(p.R, max(1, 8192 // lanes))), 8) * 8)
+    inner = prod(p.r[1:])
+    dense = p.a[3:] == shapes.contiguous_strides(p.r)[1:] and inner >= 8
+    s.add("pack", p.groups * panels * max(1, _ceil(p.R, each)), 1,
+          [p.M, panels, p.R, each, *p.r[1:], "A", "a", p.a_shift, *p.a, int(bias is not None), "B", "b", bias or 0,
+           packed], out=s.acc, vectors=vectors, width=width, points=8, along="r" if dense else "any")
+    tiles = _ceil(p.J, points)
+    splits = 1
+    if p.whole and p.groups * panels * tiles < units and p.r[0] > 1:
+        splits = max(1, min(p.r[0], _ceil(units, p.groups * panels * tiles), p.R * lanes * points * tiles // 2**17))
+    # of a long r, one share of A's panel should stay in the nearest large cache while the tiles pass over it
+    if p.whole and p.R * lanes * _ITEM[s.acc] > 2**19 and p.r[0] > 1 and tiles > 8 and p.M * p.J <= 2**22:
+        splits = max(splits, min(p.r[0], _ceil(p.R * lanes * _ITEM[s.acc], 2**18)))
+    chunk = _ceil(p.r[0], splits) if p.r[0] else 1
+    splits = max(1, _ceil(p.r[0], chunk))
+    group = max(1, _LEAST_WORK // max(1, points * lanes * max(1, p.R // splits)))
+    group = min(tiles, max(1, min(group, _ceil(p.groups * panels * splits * tiles, units))))
+    count = p.groups * p.M * p.J
+    target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
+    xj = [p.j_step[d] * strides[3 + d] for d in range(3)]
+    xr = [p.r_step[d] * strides[3 + d] for d in range(3)]
+    shift = sum((p.low[d] - origin[d]) * strides[3 + d] for d in range(3))
+    s.add("tile", p.groups * splits * panels * _ceil(tiles, group), 1,
+          [p.J, p.M, panels, group, splits, chunk, *p.j[1:], *p.r, x_name, x_offset, shift, strides[0], strides[1], *xj,
+           strides[2], *xr, packed, target, p.out_shift, *p.out, _run(p), count],
+          out=out, vectors=vectors, width=width, points=points, taps=p.r[3] if p.r[3] <= _UNROLLED else 0)
+    if splits > 1:
+        s.add("sum", _ceil(count, 1024), 1, [count, splits, 1024, target, "C"], family="matmul",
+              width=64 // _ITEM[s.acc])
+
+
+def _run(p: Problem) -> int:
+    """How many neighbouring points lie side by side in C; counted from a row's or an image's beginning."""
+    run, step = 1, 1
+    for n, stride in zip(p.j[:0:-1], p.out[:2:-1]):
+        if n != 1 and stride != step:
+            break
+        run *= n
+        step *= n
+    return run
+
+
+# Many-core ---------------------------------------------------------------------------------------------------------
+
+
+def _many(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
+    for p in problems:
+        _local_tiles(s, p, bias, _fitting(s.device.facts, s.acc))
+        s.flops += 2 * p.groups * p.M * p.J * p.R
+
+
+def _fitting(facts: Facts, acc: str) -> dict[str, int]:
+    """The default parameters, with a smaller group until the device takes it."""
+    module = kernels.template("conv").module
+    params = dict(module.DEFAULT["many"][_ITEM[acc]])
+    while not module.valid(params, facts, _ITEM[acc]):
+        key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
+        params[key] //= 2
+    return params
+
+
+def _local_tiles(s: _Steps, p: Problem, bias: int | None, params: dict[str, int]) -> None:
+    items = params["group_m"] * params["group_n"]
+    blocks = p.groups * _ceil(p.M, params["group_m"] * params["block_m"]) * _ceil(
+        p.J, params["group_n"] * params["block_n"])
+    splits = 1
+    if p.whole:
+        splits = max(1, min(_ceil(4 * s.device.facts.compute_units, blocks), p.R // 256))
+    chunk = max(1, _ceil(p.R, splits))
+    splits = max(1, _ceil(p.R, chunk))
+    count = p.groups * p.M * p.J
+    target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
+    s.add("tile", blocks * splits * items, items,
+          [p.J, p.M, splits, chunk, p.R, *p.j[1:], *p.r[1:], "X", "x", *p.x, *p.space, *p.j_step, *p.r_step, *p.low,
+           "A", "a", p.a_shift, *p.a, int(bias is not None), "B", "b", bias or 0, target, p.out_shift, *p.out, count],
+          out=out, **params)
+    if splits > 1:
+        s.add("sum", _ceil(count, items) * items, items, [count, splits, 1, target, "C"], family="matmul", width=1)
+
+
+# The three readings --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution's parameters over three axes of space: strides, margins before, dilations; and groups."""
+
+    stride: Ints
+    low: Ints
+    dilation: Ints
+    groups: int
+
+
+def _strides(a: Array) -> Ints:
+    """Strides; an axis of one element may claim any, and is read as if it were dense."""
+    dense = shapes.contiguous_strides(a.shape)
+    return tuple(d if n <= 1 else s for n, s, d in zip(a.shape, a.strides, dense))
+
+
+@dataclass(frozen=True)
+class Forward:
+    """y = x * w: (N, C, D, H, W) with (O, C / groups, KD, KH, KW), to sizes ``size`` of space."""
+
+    geometry: Geometry
+    size: Ints
+
+    def __call__(self, x: Array, w: Array) -> tuple[Problem, ...]:
+        q, (xs, ws) = self.geometry, (_strides(x), _strides(w))
+        O, C = w.shape[0] // q.groups, w.shape[1]
+        out = shapes.contiguous_strides((x.shape[0], w.shape[0], *self.size))
+        return (Problem(q.groups, O, (x.shape[0], *self.size), (C, *w.shape[2:]), x.shape[2:], q.stride, q.dilation,
+                        tuple(-p for p in q.low), (C * xs[1], xs[0], xs[1], *xs[2:]), (O * ws[0], *ws), 0,
+                        (O * out[1], out[1], out[0], *out[2:]), 0),)
+
+
+@dataclass(frozen=True)
+class InputGradient:
+    """dx of ``size`` in space from dy, and w: what each point of the input gave to the results.
+
+    A stride makes phases: inputs whose positions agree modulo the stride meet the same taps, every so many of them,
+    and each phase by itself is a convolution of stride one.
+    """
+
+    geometry: Geometry
+    size: Ints
+
+    def __call__(self, dy: Array, w: Array) -> tuple[Problem, ...]:
+        axes = [self._phases(d, w.shape[2 + d]) for d in range(3)]
+        return tuple(self._problem(dy, w, phase) for phase in (
+            (a, b, c) for a in axes[0] for b in axes[1] for c in axes[2]))
+
+    def _phases(self, d: int, taps: int) -> list[tuple]:
+        """(first input, number of inputs, first tap, its step, number of taps, offset) of each phase along an axis.
+
+        Input i meets tap k at result (i + low - k * dilation) / stride. Taps run from the last back, so that results
+        run forward.
+        """
+        stride, low, dilation = (q[d] for q in (self.geometry.stride, self.geometry.low, self.geometry.dilation))
+        step = stride // gcd(stride, dilation)
+        phases = []
+        for first in range(min(stride, self.size[d])):
+            met = [k for k in range(min(step, taps)) if (first + low - k * dilation) % stride == 0]
+            count = _ceil(self.size[d] - first, stride)
+            if not met:
+                phases.append((first, count, 0, 0, 0, 0))
+                continue
+            last = met[0] + (taps - 1 - met[0]) // step * step
+            phases.append((first, count, last, step, (last - met[0]) // step + 1,
+                           (first + low - last * dilation) // stride))
+        return phases
+
+    def _problem(self, dy: Array, w: Array, phase: tuple) -> Problem:
+        q, (gs, ws) = self.geometry, (_strides(dy), _strides(w))
+        O, C = w.shape[0] // q.groups, w.shape[1]
+        out = shapes.contiguous_strides((dy.shape[0], C * q.groups, *self.size))
+        firsts, counts, lasts, steps, taps, lows = zip(*phase)
+        if 0 in taps:  # no tap reaches these inputs
+            taps = (0, 1, 1)
+        moves = tuple(q.dilation[d] * steps[d] // q.stride[d] for d in range(3))
+        return Problem(
+            q.groups, C, (dy.shape[0], *counts), (O, *taps), dy.shape[2:], (1, 1, 1), moves, lows,
+            (O * gs[1], gs[0], gs[1], *gs[2:]),
+            (O * ws[0], ws[1], ws[0], *(-steps[d] * ws[2 + d] for d in range(3))),
+            sum(lasts[d] * ws[2 + d] for d in range(3)),
+            (C * out[1], out[1], out[0], *(out[2 + d] * q.stride[d] for d in range(3))),
+            sum(firsts[d] * out[2 + d] for d in range(3)))
+
+
+@dataclass(frozen=True)
+class WeightGradient:
+    """dw of taps ``size`` from x and dy: sums over the batch and over the results' positions."""
+
+    geometry: Geometry
+    size: Ints
+
+    def __call__(self, x: Array, dy: Array) -> tuple[Problem, ...]:
+        q, (xs, gs) = self.geometry, (_strides(x), _strides(dy))
+        O, C = dy.shape[1] // q.groups, x.shape[1] // q.groups
+        out = shapes.contiguous_strides((dy.shape[1], C, *self.size))
+        return (Problem(q.groups, O, (C, *self.size), (x.shape[0], *dy.shape[2:]), x.shape[2:], q.dilation, q.stride,
+                        tuple(-p for p in q.low), (C * xs[1], xs[1], xs[0], *xs[2:]), (O * gs[1], gs[1], gs[0], *gs[2:]),
+                        0, (O * out[0], *out), 0, False),)

@@ -1,0 +1,371 @@
+## Convolutions and their gradients, as sums over shifted windows: one formula, three readings of it.
+<%!
+# C[g,m,j] = sum over r of A[g,m,r] * X[g, j0, r0, at]      at = j * j_step + r * r_step + base, an axis at a time
+#
+#                        m              j                  r                  A         X
+#   convolution          out channel    (n, od, oh, ow)    (ic, kd, kh, kw)   weights   input
+#   input gradient       in channel     (n, id, ih, iw)    (oc, kd, kh, kw)   weights   gradient of the result
+#   weight gradient      out channel    (ic, kd, kh, kw)   (n, od, oh, ow)    gradient  input
+#
+# wide: [pad ->] pack -> tile [-> sum]   X is read in place, or first copied with its margins; never unrolled to columns
+# many: tile [-> sum]                    an implicit matrix product in local memory, margins by a test
+PARAMS = {
+    "points": (8,),              # wide: j of a register tile
+    "vectors": (1, 2),
+    "width": (1, 2, 4, 8, 16),
+    "group_m": (4, 8, 16),       # many: work-items, results of each, and steps of r
+    "group_n": (8, 16, 32),
+    "block_m": (2, 4),
+    "block_n": (2, 4),
+    "tile_k": (8, 16),
+}
+_MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
+DEFAULT = {
+    "wide": {4: {"points": 8, "vectors": 2, "width": 16}, 8: {"points": 8, "vectors": 2, "width": 8}},
+    "many": {4: _MANY, 8: dict(_MANY, block_m=2)},
+}
+
+
+def local_bytes(params, itemsize):
+    """Local memory of the many-core tile: one padded slab of A and one of X."""
+    rows, columns = params["group_m"] * params["block_m"], params["group_n"] * params["block_n"]
+    return params["tile_k"] * (rows + 1 + columns + 1) * itemsize
+
+
+def valid(params, facts, itemsize=4):
+    """Whether these parameters, which hold the keys of one form, can run on a device with these facts."""
+    if "group_m" in params:
+        return (params["group_m"] * params["group_n"] <= facts.max_work_group_size
+                and local_bytes(params, itemsize) <= facts.local_mem_size)
+    return params["width"] * itemsize <= 64
+%>
+<%
+prelude = context.lookup.get_template("prelude.mako").module
+T = acc
+
+
+def load(pointer, i, w=1):
+    return prelude.load(ctype, T, pointer, i, w)
+
+
+def store(i, value, w=1):
+    return prelude.store(out, T, "out", i, value, w)
+
+
+def V(w):
+    return prelude.vec(T, w)
+
+
+def interleaved(names, width, fresh):
+    """One perfect shuffle of vectors laid end to end: statements, and the names they define."""
+    half, made, text = len(names) // 2, [], []
+    for i in range(half):
+        for part in ("lo", "hi"):
+            name = f"{fresh}{len(made)}"
+            made.append(name)
+            text.append(f"{V(width)} {name}; {name}.even = {names[i]}.{part}; {name}.odd = {names[i + half]}.{part};")
+    return text, made
+%>\
+${prelude.extensions(T, ctype, out)}\
+typedef ${index} index_t;
+typedef ${T} T;
+${{("wide", "pad"): wide_pad, ("wide", "pack"): wide_pack, ("wide", "tile"): wide_tile,
+   ("many", "tile"): many_tile}[form, part]()}
+
+<%def name="wide_pad()">\
+// padded[row][i] = source[row, i + low], zero outside; a row is (n, c, d, h), and so many of them a work-item.
+kernel void pad(index_t rows, index_t each, index_t C, index_t D, index_t H, index_t W,
+                const global ${ctype} *restrict source, index_t offset, index_t s_n, index_t s_c, index_t s_d,
+                index_t s_h, index_t s_w, index_t SD, index_t SH, index_t SW, index_t low_d, index_t low_h,
+                index_t low_w, global T *restrict padded)
+{
+    const index_t first = get_global_id(0) * each;
+    const index_t last = min(rows, first + each);
+    const index_t begin = clamp(-low_w, (index_t)0, W), end = clamp(SW - low_w, begin, W);
+    for (index_t row = first; row < last; row++) {
+        const index_t h = row % H + low_h, d = row / H % D + low_d, c = row / H / D % C, n = row / H / D / C;
+        global T *p = padded + row * W;
+        const bool inside = h >= 0 && h < SH && d >= 0 && d < SD;
+        const index_t from = inside ? begin : W, to = inside ? end : W;
+        for (index_t i = 0; i < from; i++) p[i] = 0;
+        const global ${ctype} *s = source + (offset + n * s_n + c * s_c + d * s_d + h * s_h + low_w * s_w);
+        index_t i = from;
+% if unit:
+<% W = 8 %>\
+        for (; i + ${W} <= to; i += ${W}) vstore${W}(${load("s", "i", W)}, 0, p + i);
+        for (; i < to; i++) p[i] = ${load("s", "i")};
+% else:
+        for (; i < to; i++) p[i] = ${load("s", "i * s_w")};
+% endif
+        for (i = to; i < W; i++) p[i] = 0;
+    }
+}
+</%def>
+
+<%def name="wide_pack()">\
+<% lanes = vectors * width %>\
+// packed[g][panel][1 + r][lane] = A[g, panel*${lanes} + lane, r], zero beyond the last lane; row 0 holds the bias, or zeros.
+// A work-item packs `each` rows of one panel.
+kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1, index_t R2, index_t R3,
+                 const global ${ctype} *restrict A, index_t offset, index_t shift, index_t a_g, index_t a_m,
+                 index_t a_r0, index_t a_r1, index_t a_r2, index_t a_r3, index_t biased,
+                 const global ${ctype} *restrict bias, index_t b_offset, index_t b_stride, global T *restrict packed)
+{
+    const index_t chunks = (R + each - 1) / each;
+    const index_t chunk = get_global_id(0) % chunks, panel = get_global_id(0) / chunks;
+    const index_t g = panel / panels, m0 = panel % panels * ${lanes};
+    const int count = min((index_t)${lanes}, M - m0);
+    global T *p = packed + panel * (R + 1) * ${lanes};
+    if (chunk == 0)
+        for (int i = 0; i < ${lanes}; i++)
+            p[i] = biased && i < count ? ${load("bias", "b_offset + (g * M + m0 + i) * b_stride")} : 0;
+    const index_t first = chunk * each, last = min(R, first + each);
+    const global ${ctype} *a = A + (offset + shift + g * a_g + m0 * a_m);
+    index_t r = first;
+% if along == "r" and lanes >= 8:
+    // Runs of ${points} along r, which lie together in memory, are turned in registers, 8 lanes at a time.
+    const index_t run = R1 * R2 * R3;
+    if (count == ${lanes})
+        for (; r + ${points} <= last; r += ${points}) {
+            const index_t r0 = r / run, within = r % run;
+            if (within + ${points} > run) {
+                for (index_t q = r; q < r + ${points}; q++)
+                    for (int i = 0; i < ${lanes}; i++)
+                        p[(q + 1) * ${lanes} + i] = ${load("a", "q / run * a_r0 + q % run + i * a_m")};
+            } else {
+                const global ${ctype} *s = a + (r0 * a_r0 + within);
+                for (int i = 0; i < ${lanes}; i += 8) {
+<% names = [f"v{i}" for i in range(8)] %>\
+% for i in range(8):
+                    const ${V(8)} v${i} = ${load("s", f"(i + {i}) * a_m", 8)};
+% endfor
+% for round_ in range(3):
+<% text, names = interleaved(names, 8, "xyz"[round_]) %>\
+% for line in text:
+                    ${line}
+% endfor
+% endfor
+% for i in range(8):
+                    vstore8(${names[i]}, 0, p + (r + 1 + ${i}) * ${lanes} + i);
+% endfor
+                }
+            }
+        }
+% endif
+    for (; r < last; r++) {
+        const index_t at = r / R3 / R2 / R1 * a_r0 + r / R3 / R2 % R1 * a_r1 + r / R3 % R2 * a_r2 + r % R3 * a_r3;
+        global T *row = p + (r + 1) * ${lanes};
+        for (int i = 0; i < count; i++) row[i] = ${load("a", "at + i * a_m")};
+        for (int i = count; i < ${lanes}; i++) row[i] = 0;
+    }
+}
+</%def>
+
+<%def name="step(number)">\
+            // the next point, in the order of memory
+            { const bool w = ++j3 == J3; j3 = w ? 0 : j3; j2 += w;
+              const bool h = j2 == J2; j2 = h ? 0 : j2; j1 += h;
+              const bool d = j1 == J1; j1 = d ? 0 : j1; j0 += d; }
+</%def>
+<%def name="wide_tile()">\
+<%
+lanes = vectors * width
+each = [(i, v) for i in range(points) for v in range(vectors)]
+%>\
+// A work-item owns one panel of A (${lanes} lanes of m, all of r, kept in cache) and walks over `group` tiles of ${points} points j.
+//
+//        r            ${lanes} lanes         The sums of a tile, ${points} points x ${vectors} vectors, stay in registers: for each r
+//   +--------+     +-----+-----+     it loads ${vectors} vectors of A and multiplies each by the values of X at ${points}
+//   |X[j0+r] |  r  |A    |     |     points, each read through a pointer of its own, so that points may lie in
+//   |X[j1+r] |     +-----+-----+     different rows and images.
+//
+kernel void tile(index_t J, index_t M, index_t panels, index_t group, index_t splits, index_t chunk, index_t J1,
+                 index_t J2, index_t J3, index_t R0, index_t R1, index_t R2, index_t R3,
+                 const global T *restrict X, index_t x_offset, index_t x_shift, index_t x_g, index_t xj0, index_t xj1,
+                 index_t xj2, index_t xj3, index_t xr0, index_t xr1, index_t xr2, index_t xr3,
+                 const global T *restrict A, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
+                 index_t oj0, index_t oj1, index_t oj2, index_t oj3, index_t run, index_t o_split)
+{
+    const index_t tiles = (J + ${points - 1}) / ${points};
+    const index_t groups = (tiles + group - 1) / group;
+    index_t id = get_global_id(0);
+    const index_t t0 = id % groups * group;  id /= groups;
+    const index_t panel = id % panels;  id /= panels;
+    const index_t split = id % splits;
+    const index_t g = id / splits;
+    const index_t first = split * chunk, last = min(R0, first + chunk);
+    const index_t inner = R1 * R2 * R3;
+    const int count = min((index_t)${lanes}, M - panel * ${lanes});
+    const global T *a = A + (g * panels + panel) * (R0 * inner + 1) * ${lanes};
+    const global T *x = X + (x_offset + x_shift + g * x_g);
+    out += o_shift + g * o_g + panel * ${lanes} * o_m + split * o_split;
+    index_t j3 = t0 * ${points} % J3, j2 = t0 * ${points} / J3 % J2, j1 = t0 * ${points} / J3 / J2 % J1,
+            j0 = t0 * ${points} / J3 / J2 / J1;
+
+    for (index_t t = t0; t < min(tiles, t0 + group); t++) {
+        const int full = J - t * ${points} >= ${points};
+        // points beyond the last are read where the first is, and not stored
+        const index_t origin = j0 * xj0 + j1 * xj1 + j2 * xj2 + j3 * xj3;
+        const index_t start = j0 * oj0 + j1 * oj1 + j2 * oj2 + j3 * oj3;
+        index_t place[${points}];
+% for i in range(points):
+        const global T *x${i} = x + (${"origin" if i == 0 else f"t * {points} + {i} < J ? j0 * xj0 + j1 * xj1 + j2 * xj2 + j3 * xj3 : origin"});
+        place[${i}] = j0 * oj0 + j1 * oj1 + j2 * oj2 + j3 * oj3;
+${step(i)}\
+% endfor
+% for v in range(vectors):
+        const ${V(width)} b${v} = split == 0 ? ${f"vload{width}({v}, a)" if width > 1 else "a[0]"} : (${V(width)})0;
+% endfor
+% for i, v in each:
+        ${V(width)} c${i}_${v} = b${v};
+% endfor
+        const global T *q = a + (1 + first * inner) * ${lanes};
+        for (index_t r0 = first; r0 < last; r0++)
+        for (index_t r1 = 0; r1 < R1; r1++)
+        for (index_t r2 = 0; r2 < R2; r2++) {
+            index_t at = r0 * xr0 + r1 * xr1 + r2 * xr2;
+<% steps = taps or 1 %>\
+            for (index_t r3 = 0; r3 < ${"1" if taps else "R3"}; r3++) {
+% for s in range(steps):
+                {
+% for v in range(vectors):
+                const ${V(width)} q${v} = ${f"vload{width}({v + s * vectors}, q)" if width > 1 else f"q[{s}]"};
+% endfor
+% for i in range(points):
+                { const T p = x${i}[at];\
+% for v in range(vectors):
+ c${i}_${v} += p * q${v};\
+% endfor
+ }
+% endfor
+                at += xr3;
+                }
+% endfor
+                q += ${steps * lanes};
+            }
+        }
+% for v in range(vectors):
+        {
+            // from a vector a point to ${points} points a lane, which lie together in memory
+            T turned[${points * width}];
+<% names = [f"c{i}_{v}" for i in range(points)] %>\
+% if width == 1:
+% for i in range(points):
+            turned[${i}] = ${names[i]};
+% endfor
+% else:
+% for round_ in range(3):
+<% text, names = interleaved(names, width, "xyz"[round_]) %>\
+% for line in text:
+            ${line}
+% endfor
+% endfor
+% for i in range(points):
+            vstore${width}(${names[i]}, ${i}, turned);
+% endfor
+% endif
+            const int mine = min(${width}, count - ${v * width});
+            if (full && start % run + ${points} <= run) {
+                for (int i = 0; i < mine; i++) {
+                    ${store(f"start + (i + {v * width}) * o_m", f"vload{points}(i, turned)", points)}
+                }
+            } else {
+                const int points = full ? ${points} : J - t * ${points};
+                for (int i = 0; i < mine; i++)
+                    for (int j = 0; j < points; j++) {
+                        ${store(f"place[j] + (i + {v * width}) * o_m", f"turned[i * {points} + j]")}
+                    }
+            }
+        }
+% endfor
+    }
+}
+</%def>
+
+<%def name="many_tile()">\
+<%
+tile_m, tile_n, items = group_m * block_m, group_n * block_n, group_m * group_n
+%>\
+// ${group_m} x ${group_n} work-items copy a slab of A (${tile_m} x ${tile_k}) and one of X (${tile_k} x ${tile_n}) to local memory, zeros in the margins and
+// beyond the edges, and each sums ${block_m} x ${block_n} results in registers. Neighbours read and write neighbouring points.
+__attribute__((reqd_work_group_size(${items}, 1, 1)))
+kernel void tile(index_t J, index_t M, index_t splits, index_t chunk, index_t R, index_t J1, index_t J2, index_t J3,
+                 index_t R1, index_t R2, index_t R3,
+                 const global ${ctype} *restrict X, index_t x_offset, index_t x_g, index_t xj0, index_t xr0,
+                 index_t x_d, index_t x_h, index_t x_w, index_t SD, index_t SH, index_t SW,
+                 index_t jd, index_t jh, index_t jw, index_t rd, index_t rh, index_t rw,
+                 index_t low_d, index_t low_h, index_t low_w,
+                 const global ${ctype} *restrict A, index_t a_offset, index_t a_shift, index_t a_g, index_t a_m,
+                 index_t ar0, index_t ar1, index_t ar2, index_t ar3,
+                 index_t biased, const global ${ctype} *restrict bias, index_t b_offset, index_t b_stride,
+                 global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m, index_t oj0, index_t oj1,
+                 index_t oj2, index_t oj3, index_t o_split)
+{
+    // one word of padding keeps a column of stores off one bank
+    local T As[${tile_k}][${tile_m + 1}], Xs[${tile_k}][${tile_n + 1}];
+    const int item = get_local_id(0), row = item / ${group_n}, column = item % ${group_n};
+    const index_t columns = (J + ${tile_n - 1}) / ${tile_n};
+    const index_t rows = (M + ${tile_m - 1}) / ${tile_m};
+    index_t id = get_group_id(0);
+    const index_t n0 = id % columns * ${tile_n};  id /= columns;
+    const index_t m0 = id % rows * ${tile_m};  id /= rows;
+    const index_t split = id % splits;
+    const index_t g = id / splits;
+    const index_t last = min(R, (split + 1) * chunk);
+    A += a_offset + a_shift + g * a_g;
+    X += x_offset + g * x_g;
+    // the point whose values this work-item copies, always the same one
+    const index_t mine = min(n0 + item % ${tile_n}, J - 1);
+    const index_t at_w = mine % J3 * jw + low_w, at_h = mine / J3 % J2 * jh + low_h,
+                  at_d = mine / J3 / J2 % J1 * jd + low_d, at_0 = mine / J3 / J2 / J1 * xj0;
+% for i in range(block_m):
+    T ${", ".join(f"c{i}_{j} = 0" for j in range(block_n))};
+% endfor
+    for (index_t k0 = split * chunk; k0 < last; k0 += ${tile_k}) {
+        for (int e = item; e < ${tile_m * tile_k}; e += ${items}) {
+            const int k = e % ${tile_k}, m = e / ${tile_k};
+            const index_t r = k0 + k;
+            const bool inside = m0 + m < M && r < last;
+            const index_t at = (m0 + m) * a_m + r / R3 / R2 / R1 * ar0 + r / R3 / R2 % R1 * ar1 + r / R3 % R2 * ar2 + r % R3 * ar3;
+            As[k][m] = inside ? ${load("A", "inside ? at : 0")} : (T)0;
+        }
+        for (int k = item / ${tile_n}; k < ${tile_k}; k += ${items // tile_n}) {
+            const index_t r = k0 + k;
+            const index_t w = at_w + r % R3 * rw, h = at_h + r / R3 % R2 * rh, d = at_d + r / R3 / R2 % R1 * rd;
+            const bool inside = r < last && w >= 0 && w < SW && h >= 0 && h < SH && d >= 0 && d < SD;
+            const index_t at = at_0 + r / R3 / R2 / R1 * xr0 + d * x_d + h * x_h + w * x_w;
+            Xs[k][item % ${tile_n}] = inside ? ${load("X", "inside ? at : 0")} : (T)0;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int k = 0; k < ${tile_k}; k++) {
+% for j in range(block_n):
+            const T q${j} = Xs[k][column + ${j * group_n}];
+% endfor
+% for i in range(block_m):
+            { const T p = As[k][row + ${i * group_m}];\
+% for j in range(block_n):
+ c${i}_${j} += p * q${j};\
+% endfor
+ }
+% endfor
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    out += o_shift + g * o_g + split * o_split;
+% for j in range(block_n):
+    {
+        const index_t j = n0 + column + ${j * group_n};
+        const index_t at = j / J3 / J2 / J1 * oj0 + j / J3 / J2 % J1 * oj1 + j / J3 % J2 * oj2 + j % J3 * oj3;
+% for i in range(block_m):
+        {
+            const index_t m = m0 + row + ${i * group_m};
+            if (j < J && m < M) {
+                const T b = biased && split == 0 ? ${load("bias", "b_offset + (g * M + m) * b_stride")} : (T)0;
+                ${store("at + m * o_m", f"c{i}_{j} + b")}
+            }
+        }
+% endfor
+    }
+% endfor
+}
+</%def>
