@@ -13,6 +13,12 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..families import random
 from ..ndarray import Array
 from ..ops import elementwise as ops
+from ..ops.conv import conv1d as conv1d
+from ..ops.conv import conv2d as conv2d
+from ..ops.conv import conv3d as conv3d
+from ..ops.conv import conv_transpose1d as conv_transpose1d
+from ..ops.conv import conv_transpose2d as conv_transpose2d
+from ..ops.conv import conv_transpose3d as conv_transpose3d
 from ..ops.index import take, take_along
 from ..ops.manipulate import pad as pad
 from ..ops.matmul import linear as _linear

@@ -20,6 +20,7 @@ from . import (
     manipulate,
     matmul,
     matrix,
+    pool,
     reduce,
     shape,
     softmax,
@@ -29,7 +30,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, convert)
+             matrix, fft, stft, conv, pool, convert)
 
 
 def _functions() -> dict[str, Callable]:

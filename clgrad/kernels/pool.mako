@@ -1,0 +1,169 @@
+## Windows over up to three axes of space, plane by plane; every kind gathers, so that sums have one fixed order.
+##
+##   max      y[o] = max of x over o's window          argmax   where that is, counted within the plane
+##   pick     y[o] = x[index[o]]                       spread   dx[i] = sum of g[o] over windows whose index is i
+##   mean     y[o] = sum of x over o's window / size   unmean   dx[i] = sum of g[o] / size of o over windows that hold i
+##   columns  y[k, o] = x at tap k of o's window       fold     dx[i] = sum of g[k, o] over the taps that lie on i
+##
+## A window starts at o * stride - pad and has taps dilation apart; an adaptive one is [o*N/O, (o+1)*N/O), rounded out.
+## wide: a work-item takes rows of the result. many: a work-item takes every so many elements.
+<%!
+    PARAMS = {"local": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+
+    AXES = ("d", "h", "w")
+    GATHERED = ("spread", "unmean", "fold")  # kinds whose result has the input's size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    back = kind in GATHERED
+    indexed = kind in ("pick", "spread")
+
+    def x(i):
+        return prelude.load(ctype, T, "x", i)
+
+    def put(i, value):
+        return f"out[{i}] = {value};" if kind == "argmax" else prelude.store(ctype, T, "out", i, value)
+%>\
+${prelude.extensions(T, ctype)}
+typedef ${index} index_t;
+typedef ${T} T;
+typedef ${itype} position_t;
+
+// The sizes of one axis: input, result, taps, stride, margin before, dilation.
+#define SIZES(a) const index_t N##a, const index_t O##a, const index_t K##a, const index_t S##a, const index_t P##a, const index_t L##a
+
+static inline index_t up(index_t a, index_t b) { return a > 0 ? (a + b - 1) / b : 0; }  // ceil(a / b), at least 0
+
+kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *restrict out, const global ${ctype} *restrict x, index_t x_offset,
+                        const global position_t *restrict at, index_t at_offset, SIZES(d), SIZES(h), SIZES(w),
+                        index_t include_pad, index_t divisor, index_t units, index_t each)
+{
+    x += x_offset;
+    at += at_offset;
+    const index_t N = Nd * Nh * Nw, O = Od * Oh * Ow;
+<%
+    result = "N" if back else "O"
+    planes = "Kd * Kh * Kw * " if kind == "columns" else ""
+%>\
+% if form == "wide":
+    const index_t first = get_global_id(0) * each, last = min(units, first + each);
+    for (index_t u = first; u < last; u++) {
+        const index_t h = u % ${result}h, d = u / ${result}h % ${result}d, plane = u / ${result}h / ${result}d;
+${outer()}
+        for (index_t w = 0; w < ${result}w; w++) {
+${inner()}
+        }
+    }
+% else:
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const index_t w = u % ${result}w, h = u / ${result}w % ${result}h, d = u / ${result}w / ${result}h % ${result}d;
+        const index_t plane = u / ${result}w / ${result}h / ${result}d;
+${outer()}
+${inner()}
+    }
+% endif
+}
+
+## What an axis says of a position of the result: for windows, the taps that lie inside; else the windows that hold it.
+<%def name="reach(a)">\
+% if back:
+    % if adaptive:
+        const index_t from_${a} = ${a} * O${a} / N${a}, to_${a} = up((${a} + 1) * O${a}, N${a});
+    % else:
+        const index_t from_${a} = up(${a} + P${a} - (K${a} - 1) * L${a}, S${a}), to_${a} = min(O${a}, (${a} + P${a}) / S${a} + 1);
+    % endif
+% elif adaptive:
+        const index_t from_${a} = ${a} * N${a} / O${a}, to_${a} = up((${a} + 1) * N${a}, O${a});
+% else:
+        const index_t start_${a} = ${a} * S${a} - P${a};
+        const index_t from_${a} = start_${a} + up(-start_${a}, L${a}) * L${a};
+        const index_t to_${a} = min(N${a}, start_${a} + (K${a} - 1) * L${a} + 1);
+% endif
+</%def>
+## The elements a window is divided by, along one axis: those inside, or with the margins those before the far margin's end.
+<%def name="extent(a, o)">\
+% if adaptive:
+(up((${o} + 1) * N${a}, O${a}) - ${o} * N${a} / O${a})\
+% else:
+(include_pad ? min(${o} * S${a} - P${a} + K${a}, N${a} + P${a}) - (${o} * S${a} - P${a}) : min(${o} * S${a} - P${a} + K${a}, N${a}) - max((index_t)0, ${o} * S${a} - P${a}))\
+% endif
+</%def>
+<%def name="outer()">\
+% if kind not in ("pick", "columns"):
+${reach("d")}${reach("h")}\
+% endif
+</%def>
+<%def name="inner()">\
+<% step = {a: "1" if adaptive or back else f"L{a}" for a in AXES} %>\
+            const index_t place = ((plane * ${result}d + d) * ${result}h + h) * ${result}w + w;
+% if kind not in ("pick", "columns"):
+    ${reach("w")}\
+% endif
+% if kind == "pick":
+            ${put("place", x("plane * N + at[place]"))}
+% elif kind == "columns":
+            // a plane of the result is one tap of one plane of the input
+            const index_t p = plane / (Kd * Kh * Kw);
+            const index_t iw = w * Sw - Pw + plane % Kw * Lw, ih = h * Sh - Ph + plane / Kw % Kh * Lh, id = d * Sd - Pd + plane / Kw / Kh % Kd * Ld;
+            const bool inside = iw >= 0 && iw < Nw && ih >= 0 && ih < Nh && id >= 0 && id < Nd;
+            ${put("place", f"inside ? {x('inside ? ((p * Nd + id) * Nh + ih) * Nw + iw : 0')} : (T)0")}
+% elif kind in ("max", "argmax"):
+            const bool none = from_d >= to_d || from_h >= to_h || from_w >= to_w;  // wide dilations can miss everything
+            index_t best = none ? 0 : (from_d * Nh + from_h) * Nw + from_w;
+            T most = none ? (T)-INFINITY : ${x("plane * N + best")};
+            for (index_t i = from_d; i < to_d; i += ${step["d"]})
+            for (index_t j = from_h; j < to_h; j += ${step["h"]})
+            for (index_t k = from_w; k < to_w; k += ${step["w"]}) {
+                const index_t here = (i * Nh + j) * Nw + k;
+                const T v = ${x("plane * N + here")};
+                const bool better = v > most || v != v;  // the last NaN wins
+                most = better ? v : most;
+    % if kind == "argmax":
+                best = better ? here : best;
+    % endif
+            }
+            ${put("place", "best" if kind == "argmax" else "most")}
+% elif kind == "mean":
+            T sum = 0;
+            for (index_t i = from_d; i < to_d; i++)
+            for (index_t j = from_h; j < to_h; j++)
+            for (index_t k = from_w; k < to_w; k++) sum += ${x("plane * N + (i * Nh + j) * Nw + k")};
+            const T size = divisor ? divisor : ${extent("d", "d")} * ${extent("h", "h")} * ${extent("w", "w")};
+            ${put("place", "sum / size")}
+% elif kind == "unmean":
+            T sum = 0;
+            for (index_t i = from_d; i < to_d; i++)
+            for (index_t j = from_h; j < to_h; j++)
+            for (index_t k = from_w; k < to_w; k++) {
+                const T size = divisor ? divisor : ${extent("d", "i")} * ${extent("h", "j")} * ${extent("w", "k")};
+                sum += ${x("plane * O + (i * Oh + j) * Ow + k")} / size;
+            }
+            ${put("place", "sum")}
+% elif kind == "spread":
+            const position_t self = (d * Nh + h) * Nw + w;
+            T sum = 0;
+            for (index_t i = from_d; i < to_d; i++)
+            for (index_t j = from_h; j < to_h; j++)
+            for (index_t k = from_w; k < to_w; k++) {
+                const index_t o = plane * O + (i * Oh + j) * Ow + k;
+                sum += at[o] == self ? ${x("o")} : (T)0;
+            }
+            ${put("place", "sum")}
+% else:
+            T sum = 0;
+            for (index_t i = from_d; i < to_d; i++)
+            for (index_t j = from_h; j < to_h; j++)
+            for (index_t k = from_w; k < to_w; k++) {
+                // the tap by which window (i, j, k) sees this element, if it is a whole number
+                const index_t td = d + Pd - i * Sd, th = h + Ph - j * Sh, tw = w + Pw - k * Sw;
+                const bool seen = td % Ld == 0 && th % Lh == 0 && tw % Lw == 0;
+                const index_t tap = (td / Ld * Kh + th / Lh) * Kw + tw / Lw;
+                sum += seen ? ${x("((plane * Kd * Kh * Kw + tap) * O) + (i * Oh + j) * Ow + k")} : (T)0;
+            }
+            ${put("place", "sum")}
+% endif
+</%def>
