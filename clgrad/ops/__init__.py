@@ -22,6 +22,7 @@ from . import (
     matrix,
     pool,
     reduce,
+    resample,
     shape,
     softmax,
     sort,
@@ -30,7 +31,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, convert)
+             matrix, fft, stft, conv, pool, resample, convert)
 
 
 def _functions() -> dict[str, Callable]:

@@ -1,0 +1,114 @@
+## One axis of x, of shape (outer, N, inner), resampled to O positions; several axes are resampled one after the other.
+##
+##   out[u, o, k] = sum over t of weight_t(o) * x[u, index_t(o), k]
+##   back:  dx[u, i, k] = sum over o near i of weight_t(o) * g[u, o, k] where index_t(o) = i
+##
+## Where o lies in x ("source"):  nearest        floor(o * scale)
+##                                nearest-exact  floor((o + 1/2) * scale)
+##                                linear, cubic  (o + 1/2) * scale - 1/2, or o * scale with corners aligned
+## Cubic weights are Keys' (1981) with a = -3/4; positions beyond the ends repeat them.
+<%!
+    PARAMS = {"local": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+
+    TAPS = {"nearest": 1, "nearest-exact": 1, "linear": 2, "cubic": 4}
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    taps = TAPS[mode]
+    C = "float" if taps == 1 else T  # PyTorch finds neighbours in float32, whatever the dtype
+
+    def x(i):
+        return prelude.load(ctype, T, "x", i)
+%>\
+${prelude.extensions(T, ctype)}
+typedef ${index} index_t;
+typedef ${T} T;
+typedef ${C} C;
+
+static inline void taps_of(index_t o, index_t N, C scale, index_t *at, T *weight)
+{
+% if taps == 1:
+    at[0] = min((index_t)floor(${"(o + 0.5f)" if mode == "nearest-exact" else "o"} * scale), N - 1);
+    weight[0] = 1;
+% else:
+    % if align:
+    const C source = o * scale;
+    % else:
+    const C source = ${"fmax(" if mode == "linear" else ""}(o + (C)0.5) * scale - (C)0.5${", (C)0)" if mode == "linear" else ""};
+    % endif
+    % if mode == "linear":
+    at[0] = min((index_t)source, N - 1);
+    at[1] = min(at[0] + 1, N - 1);
+    weight[1] = clamp(source - at[0], (C)0, (C)1);
+    weight[0] = 1 - weight[1];
+    % else:
+    const C a = (C)-0.75, whole = floor(source);
+    const C t = source - whole, u = 1 - t, far_t = t + 1, far_u = u + 1;
+    for (int i = 0; i < 4; i++) at[i] = clamp((index_t)whole + i - 1, (index_t)0, N - 1);
+    weight[0] = ((a * far_t - 5 * a) * far_t + 8 * a) * far_t - 4 * a;
+    weight[1] = ((a + 2) * t - (a + 3)) * t * t + 1;
+    weight[2] = ((a + 2) * u - (a + 3)) * u * u + 1;
+    weight[3] = ((a * far_u - 5 * a) * far_u + 8 * a) * far_u - 4 * a;
+    % endif
+% endif
+}
+
+kernel void ${function}(global ${ctype} *restrict out, const global ${ctype} *restrict x, index_t x_offset, index_t N,
+                        index_t O, index_t inner, ${C} scale, index_t units, index_t each)
+{
+    x += x_offset;
+% if form == "wide":
+    const index_t first = get_global_id(0) * each, last = min(units, first + each);
+    for (index_t u = first; u < last; u++) {
+${unit()}
+        for (index_t k = 0; k < inner; k++) {
+${element()}
+        }
+    }
+% else:
+    for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
+        const index_t u = e / inner, k = e % inner;
+${unit()}
+${element()}
+    }
+% endif
+}
+
+<%def name="unit()">\
+% if back:
+        // results that may have read i: the source's formula turned round, and rounded outwards; the ends take what was clamped
+        const index_t i = u % N, row = u / N;
+        const C low = ((C)i - ${taps // 2}) / scale - 1, high = ((C)i + ${taps // 2 + 1}) / scale + 2;
+        const index_t from = i == 0 || scale == 0 ? 0 : (index_t)clamp(low, (C)0, (C)O);
+        const index_t to = i == N - 1 || scale == 0 ? O : (index_t)clamp(high, (C)0, (C)O);
+% else:
+        const index_t o = u % O, row = u / O;
+        index_t at[${taps}];
+        T weight[${taps}];
+        taps_of(o, N, scale, at, weight);
+% endif
+</%def>
+<%def name="element()">\
+            T sum = 0;
+% if back:
+            for (index_t o = from; o < to; o++) {
+                index_t at[${taps}];
+                T weight[${taps}];
+                taps_of(o, N, scale, at, weight);
+                T w = 0;
+    % for t in range(taps):
+                w += at[${t}] == i ? weight[${t}] : (T)0;
+    % endfor
+                sum += w == 0 ? (T)0 : w * ${x("(row * O + o) * inner + k")};
+            }
+% else:
+    % for t in range(taps):
+            sum += weight[${t}] * ${x(f"(row * N + at[{t}]) * inner + k")};
+    % endfor
+% endif
+            ${prelude.store(ctype, T, "out", "u * inner + k", "sum")}
+</%def>
