@@ -163,7 +163,7 @@ def _tile_of(M: int, most: int) -> tuple[int, int]:
     width = most
     while width > 1 and width // 2 >= M:
         width //= 2
-    if M <= width:
+    if width >= M:
         return 1, width
     return (2 if _ceil(M, 2 * width) * 2 <= _ceil(M, width) * 1.2 else 1), width
 

@@ -13,12 +13,6 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..families import random
 from ..ndarray import Array
 from ..ops import elementwise as ops
-from ..ops.conv import conv1d as conv1d
-from ..ops.conv import conv2d as conv2d
-from ..ops.conv import conv3d as conv3d
-from ..ops.conv import conv_transpose1d as conv_transpose1d
-from ..ops.conv import conv_transpose2d as conv_transpose2d
-from ..ops.conv import conv_transpose3d as conv_transpose3d
 from ..ops.index import take, take_along
 from ..ops.manipulate import pad as pad
 from ..ops.matmul import linear as _linear
@@ -28,6 +22,7 @@ from ..ops.shape import reshape, squeeze, unsqueeze
 from ..ops.softmax import cross_entropy_rows
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
+from .functional_space import *
 
 gelu, sigmoid, silu, tanh = ops.gelu, ops.sigmoid, ops.silu, ops.tanh
 

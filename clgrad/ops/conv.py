@@ -23,7 +23,7 @@ from ..families.matmul import matmul as product
 from ..ndarray import Array, same_device
 from ..table import Case
 from .declare import composite, driver
-from .elementwise import add, astype
+from .elementwise import add
 from .reduce import sum
 from .shape import getitem, squeeze, unsqueeze
 
