@@ -22,6 +22,7 @@ from .plans import INT_BYTES, Plans, check_device, form
 
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
+_FEW = 4  # lanes up to which vectors run along the points
 _UNROLLED = 3  # taps along the last axis up to which the kernel is unrolled
 
 Ints = tuple[int, ...]
@@ -182,7 +183,15 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         x_name, strides = _padded(s, first, low, high)
         x_offset, origin = 0, low
     for p in problems:
-        _tiles(s, p, bias, vectors, width, params["points"], (x_name, x_offset, strides, origin))
+        walk = strides[3:]
+        x = _Source(x_name, x_offset, strides, sum((lo - o) * n for lo, o, n in zip(p.low, origin, walk)),
+                    tuple(a * n for a, n in zip(p.j_step, walk)), tuple(a * n for a, n in zip(p.r_step, walk)))
+        if p.M <= _FEW and x.j_steps[2] == 1 and p.j[3] >= 4 and p.R:
+            _strips(s, p, bias, x, params["width"])
+        elif p.M == 1 and x.r_steps[2] == 1 and p.r[3] >= 4 and p.whole and bias is None:
+            _dots(s, p, x, params)
+        else:
+            _tiles(s, p, bias, vectors, width, params["points"], x)
         s.flops += 2 * p.groups * p.M * p.J * p.R
 
 
@@ -209,17 +218,78 @@ def _padded(s: _Steps, p: Problem, low: Ints, high: Ints) -> tuple[Any, Ints]:
     return buffer, (channels * plane, *outer, size[1] * size[2], size[2], 1)
 
 
-def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, points: int, source: tuple) -> None:
-    x_name, x_offset, strides, origin = source
-    lanes, units = vectors * width, 4 * s.device.facts.compute_units
+@dataclass(frozen=True)
+class _Source:
+    """X as a wide kernel reads it: buffer, offset, strides (group, j[0], r[0], space), where a Problem begins in it,
+    and the steps of j and r through it."""
+
+    name: Any
+    offset: Any
+    strides: Ints
+    shift: int
+    j_steps: Ints
+    r_steps: Ints
+
+    @property
+    def args(self) -> list:
+        return [self.name, self.offset, self.shift, self.strides[0], self.strides[1], *self.j_steps, self.strides[2],
+                *self.r_steps]
+
+
+def _packed(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int) -> tuple[Any, int]:
+    """A in panels of lanes, and how many panels a group has."""
+    lanes = vectors * width
     panels = _ceil(p.M, lanes)
     packed = s.temporary(p.groups * panels * (p.R + 1) * lanes)
-    each = max(8, _ceil(max(1, min(p.R, max(1, 8192 // lanes))), 8) * 8)
-    inner = prod(p.r[1:])
-    dense = p.a[3:] == shapes.contiguous_strides(p.r)[1:] and inner >= 8
+    each = _ceil(max(8, min(p.R, 8192 // lanes)), 8) * 8
+    dense = p.a[3:] == shapes.contiguous_strides(p.r)[1:] and prod(p.r[1:]) >= 8
     s.add("pack", p.groups * panels * max(1, _ceil(p.R, each)), 1,
           [p.M, panels, p.R, each, *p.r[1:], "A", "a", p.a_shift, *p.a, int(bias is not None), "B", "b", bias or 0,
            packed], out=s.acc, vectors=vectors, width=width, points=8, along="r" if dense else "any")
+    return packed, panels
+
+
+def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> None:
+    lanes = 1 if p.M == 1 else 2 if p.M == 2 else 4
+    packed, panels = _packed(s, p, bias, 1, lanes)
+    width = most
+    while width > p.j[3]:
+        width //= 2
+    units = p.groups * p.j[0] * panels * p.j[1] * _ceil(p.j[2], 4)
+    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // (p.R * lanes * p.j[3] * 4)))
+    head, steps = x.args[:8], x.args[8:]
+    s.add("strip", _ceil(units, each), 1,
+          [units, each, p.M, *p.j[1:], *p.r, *head[:7], *steps, p.j[0], packed, "C", p.out_shift, *p.out],
+          lanes=lanes, width=width, spread=p.out[5] != 1)
+
+
+def _dots(s: _Steps, p: Problem, x: _Source, params: dict[str, int]) -> None:
+    packed, _ = _packed(s, p, None, 1, 1)
+    width = params["width"]
+    while width > p.r[3]:
+        width //= 2
+    tiles, units = _ceil(p.J, params["points"]), 4 * s.device.facts.compute_units
+    splits = max(1, min(p.r[0], _ceil(units, p.groups * tiles), p.R // 2**13))
+    chunk = _ceil(p.r[0], splits)
+    splits = _ceil(p.r[0], chunk)
+    count = p.groups * p.J
+    target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
+    s.add("dots", p.groups * splits * tiles, 1,
+          [p.J, p.M, splits, chunk, *p.j[1:], *p.r, *x.args[:11], packed, target, p.out_shift, *p.out, count],
+          out=out, width=width, points=params["points"])
+    _add_up(s, target, splits, count)
+
+
+def _add_up(s: _Steps, partial: Any, splits: int, count: int) -> None:
+    """One more launch where r was split: the partial sums in one order."""
+    if splits > 1:
+        s.add("sum", _ceil(count, 1024), 1, [count, splits, 1024, partial, "C"], family="matmul",
+              width=64 // _ITEM[s.acc])
+
+
+def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, points: int, x: _Source) -> None:
+    lanes, units = vectors * width, 4 * s.device.facts.compute_units
+    packed, panels = _packed(s, p, bias, vectors, width)
     tiles = _ceil(p.J, points)
     splits = 1
     if p.whole and p.groups * panels * tiles < units and p.r[0] > 1:
@@ -233,16 +303,11 @@ def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, po
     group = min(tiles, max(1, min(group, _ceil(p.groups * panels * splits * tiles, units))))
     count = p.groups * p.M * p.J
     target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
-    xj = [p.j_step[d] * strides[3 + d] for d in range(3)]
-    xr = [p.r_step[d] * strides[3 + d] for d in range(3)]
-    shift = sum((p.low[d] - origin[d]) * strides[3 + d] for d in range(3))
     s.add("tile", p.groups * splits * panels * _ceil(tiles, group), 1,
-          [p.J, p.M, panels, group, splits, chunk, *p.j[1:], *p.r, x_name, x_offset, shift, strides[0], strides[1], *xj,
-           strides[2], *xr, packed, target, p.out_shift, *p.out, _run(p), count],
+          [p.J, p.M, panels, group, splits, chunk, *p.j[1:], *p.r, *x.args, packed, target, p.out_shift, *p.out,
+           _run(p), count],
           out=out, vectors=vectors, width=width, points=points, taps=p.r[3] if p.r[3] <= _UNROLLED else 0)
-    if splits > 1:
-        s.add("sum", _ceil(count, 1024), 1, [count, splits, 1024, target, "C"], family="matmul",
-              width=64 // _ITEM[s.acc])
+    _add_up(s, target, splits, count)
 
 
 def _run(p: Problem) -> int:
@@ -322,11 +387,11 @@ class Forward:
 
     def __call__(self, x: Array, w: Array) -> tuple[Problem, ...]:
         q, (xs, ws) = self.geometry, (_strides(x), _strides(w))
-        O, C = w.shape[0] // q.groups, w.shape[1]
+        outs, C = w.shape[0] // q.groups, w.shape[1]
         out = shapes.contiguous_strides((x.shape[0], w.shape[0], *self.size))
-        return (Problem(q.groups, O, (x.shape[0], *self.size), (C, *w.shape[2:]), x.shape[2:], q.stride, q.dilation,
-                        tuple(-p for p in q.low), (C * xs[1], xs[0], xs[1], *xs[2:]), (O * ws[0], *ws), 0,
-                        (O * out[1], out[1], out[0], *out[2:]), 0),)
+        return (Problem(q.groups, outs, (x.shape[0], *self.size), (C, *w.shape[2:]), x.shape[2:], q.stride, q.dilation,
+                        tuple(-p for p in q.low), (C * xs[1], xs[0], xs[1], *xs[2:]), (outs * ws[0], *ws), 0,
+                        (outs * out[1], out[1], out[0], *out[2:]), 0),)
 
 
 @dataclass(frozen=True)
@@ -367,16 +432,16 @@ class InputGradient:
 
     def _problem(self, dy: Array, w: Array, phase: tuple) -> Problem:
         q, (gs, ws) = self.geometry, (_strides(dy), _strides(w))
-        O, C = w.shape[0] // q.groups, w.shape[1]
+        outs, C = w.shape[0] // q.groups, w.shape[1]
         out = shapes.contiguous_strides((dy.shape[0], C * q.groups, *self.size))
         firsts, counts, lasts, steps, taps, lows = zip(*phase)
         if 0 in taps:  # no tap reaches these inputs
             taps = (0, 1, 1)
         moves = tuple(q.dilation[d] * steps[d] // q.stride[d] for d in range(3))
         return Problem(
-            q.groups, C, (dy.shape[0], *counts), (O, *taps), dy.shape[2:], (1, 1, 1), moves, lows,
-            (O * gs[1], gs[0], gs[1], *gs[2:]),
-            (O * ws[0], ws[1], ws[0], *(-steps[d] * ws[2 + d] for d in range(3))),
+            q.groups, C, (dy.shape[0], *counts), (outs, *taps), dy.shape[2:], (1, 1, 1), moves, lows,
+            (outs * gs[1], gs[0], gs[1], *gs[2:]),
+            (outs * ws[0], ws[1], ws[0], *(-steps[d] * ws[2 + d] for d in range(3))),
             sum(lasts[d] * ws[2 + d] for d in range(3)),
             (C * out[1], out[1], out[0], *(out[2 + d] * q.stride[d] for d in range(3))),
             sum(firsts[d] * out[2 + d] for d in range(3)))
@@ -391,8 +456,8 @@ class WeightGradient:
 
     def __call__(self, x: Array, dy: Array) -> tuple[Problem, ...]:
         q, (xs, gs) = self.geometry, (_strides(x), _strides(dy))
-        O, C = dy.shape[1] // q.groups, x.shape[1] // q.groups
+        outs, C = dy.shape[1] // q.groups, x.shape[1] // q.groups
         out = shapes.contiguous_strides((dy.shape[1], C, *self.size))
-        return (Problem(q.groups, O, (C, *self.size), (x.shape[0], *dy.shape[2:]), x.shape[2:], q.dilation, q.stride,
-                        tuple(-p for p in q.low), (C * xs[1], xs[1], xs[0], *xs[2:]), (O * gs[1], gs[1], gs[0], *gs[2:]),
-                        0, (O * out[0], *out), 0, False),)
+        return (Problem(q.groups, outs, (C, *self.size), (x.shape[0], *dy.shape[2:]), x.shape[2:], q.dilation, q.stride,
+                        tuple(-p for p in q.low), (C * xs[1], xs[1], xs[0], *xs[2:]),
+                        (outs * gs[1], gs[1], gs[0], *gs[2:]), 0, (outs * out[0], *out), 0, False),)

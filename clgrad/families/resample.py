@@ -37,7 +37,8 @@ def resample(op: str, x: Array, dim: int, size: int, scale: float, mode: str, al
                form=form(device), ctype=x.dtype.c, T=T, index=index)
     units = out.size // inner
     if device.wide_core:
-        each = -(-units // min(units, workers(device, out.size * kernels.template("resample").module.TAPS[mode], 4, 4096)))
+        taps = kernels.template("resample").module.TAPS[mode]
+        each = -(-units // min(units, workers(device, out.size * taps, 4, 4096)))
         gsize, lsize = (-(-units // each),), (1,)
     else:
         each = 1

@@ -8,6 +8,8 @@
 #   weight gradient      out channel    (ic, kd, kh, kw)   (n, od, oh, ow)    gradient  input
 #
 # wide: [pad ->] pack -> tile [-> sum]   X is read in place, or first copied with its margins; never unrolled to columns
+#                     -> strip           few lanes m (depthwise): vectors run along the last axis of j
+#                     -> dots [-> sum]   one lane m and many terms (depthwise weights): along the last axis of r
 # many: tile [-> sum]                    an implicit matrix product in local memory, margins by a test
 PARAMS = {
     "points": (8,),              # wide: j of a register tile
@@ -70,6 +72,7 @@ ${prelude.extensions(T, ctype, out)}\
 typedef ${index} index_t;
 typedef ${T} T;
 ${{("wide", "pad"): wide_pad, ("wide", "pack"): wide_pack, ("wide", "tile"): wide_tile,
+   ("wide", "strip"): wide_strip, ("wide", "dots"): wide_dots,
    ("many", "tile"): many_tile}[form, part]()}
 
 <%def name="wide_pad()">\
@@ -151,6 +154,17 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
                 }
             }
         }
+% elif along == "r" and lanes == 1:
+    // one lane: whole runs are copied as they lie
+    const index_t run = R1 * R2 * R3;
+    for (index_t next = r; r < last; r = next) {
+        next = min(last, r - r % run + run);
+        const global ${ctype} *s = a + (r / run * a_r0 + r % run);
+        const index_t n = next - r;
+        index_t i = 0;
+        for (; i + 8 <= n; i += 8) vstore8(${load("s", "i", 8)}, 0, p + r + 1 + i);
+        for (; i < n; i++) p[r + 1 + i] = ${load("s", "i")};
+    }
 % endif
     for (; r < last; r++) {
         const index_t at = r / R3 / R2 / R1 * a_r0 + r / R3 / R2 % R1 * a_r1 + r / R3 % R2 * a_r2 + r % R3 * a_r3;
@@ -279,6 +293,123 @@ ${step(i)}\
         }
 % endfor
     }
+}
+</%def>
+
+<%def name="wide_strip()">\
+<% rows = 4; each = [(i, m) for i in range(rows) for m in range(lanes)] %>\
+// A work-item owns ${rows} rows (j2) of ${lanes} lanes m: ${width} neighbouring points a vector, r by r. Rows beyond the last repeat it,
+// and the last vector of a row reaches back over points already done, so that nothing branches.
+kernel void strip(index_t units, index_t each, index_t M, index_t J1, index_t J2, index_t J3, index_t R0, index_t R1,
+                  index_t R2, index_t R3, const global T *restrict X, index_t x_offset, index_t x_shift, index_t x_g,
+                  index_t xj0, index_t xj1, index_t xj2, index_t xr0, index_t xr1, index_t xr2, index_t xr3, index_t images,
+                  const global T *restrict A, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
+                  index_t oj0, index_t oj1, index_t oj2, index_t oj3)
+{
+    const index_t blocks = (J2 + ${rows - 1}) / ${rows}, panels = (M + ${lanes - 1}) / ${lanes};
+    const index_t end = min(units, (index_t)(get_global_id(0) + 1) * each);
+    for (index_t u = get_global_id(0) * each; u < end; u++) {
+        const index_t j2 = u % blocks * ${rows}, j1 = u / blocks % J1, panel = u / blocks / J1 % panels;
+        const index_t j0 = u / blocks / J1 / panels % images, g = u / blocks / J1 / panels / images;
+        const global T *x = X + (x_offset + x_shift + g * x_g + j0 * xj0 + j1 * xj1);
+        const global T *a = A + (g * panels + panel) * (R0 * R1 * R2 * R3 + 1) * ${lanes};
+        const index_t base = o_shift + g * o_g + panel * ${lanes} * o_m + j0 * oj0 + j1 * oj1;
+        const int count = min((index_t)${lanes}, M - panel * ${lanes});
+% for i in range(rows):
+        const global T *x${i} = x + min(j2 + ${i}, J2 - 1) * xj2;
+        const index_t o${i} = base + min(j2 + ${i}, J2 - 1) * oj2;
+% endfor
+        for (index_t next = 0; next < J3; next += ${width}) {
+            const index_t j3 = min(next, J3 - ${width});
+% for i, m in each:
+            ${V(width)} c${i}_${m} = a[${m}];
+% endfor
+            const global T *q = a + ${lanes};
+            for (index_t r0 = 0; r0 < R0; r0++)
+            for (index_t r1 = 0; r1 < R1; r1++)
+            for (index_t r2 = 0; r2 < R2; r2++) {
+                index_t at = r0 * xr0 + r1 * xr1 + r2 * xr2 + j3;
+                for (index_t r3 = 0; r3 < R3; r3++) {
+% for i in range(rows):
+                    { const ${V(width)} p = ${f"vload{width}(0, x{i} + at)" if width > 1 else f"x{i}[at]"};\
+% for m in range(lanes):
+ c${i}_${m} += p * q[${m}];\
+% endfor
+ }
+% endfor
+                    at += xr3;
+                    q += ${lanes};
+                }
+            }
+% for i, m in each:
+            if (${m} < count) {
+% if spread:
+                T turned[${width}];
+                ${f"vstore{width}(c{i}_{m}, 0, turned);" if width > 1 else f"turned[0] = c{i}_{m};"}
+                for (int k = 0; k < ${width}; k++) {
+                    ${store(f"o{i} + {m} * o_m + (j3 + k) * oj3", "turned[k]")}
+                }
+% else:
+                ${store(f"o{i} + {m} * o_m + j3", f"c{i}_{m}", width)}
+% endif
+            }
+% endfor
+        }
+    }
+}
+</%def>
+
+<%def name="wide_dots()">\
+// One lane m: a work-item sums ${points} points j in vectors that run along r3, where both operands lie together, and adds up
+// their lanes at the end.
+kernel void dots(index_t J, index_t M, index_t splits, index_t chunk, index_t J1, index_t J2, index_t J3, index_t R0,
+                 index_t R1, index_t R2, index_t R3, const global T *restrict X, index_t x_offset, index_t x_shift,
+                 index_t x_g, index_t xj0, index_t xj1, index_t xj2, index_t xj3, index_t xr0, index_t xr1, index_t xr2,
+                 const global T *restrict A, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
+                 index_t oj0, index_t oj1, index_t oj2, index_t oj3, index_t o_split)
+{
+    const index_t tiles = (J + ${points - 1}) / ${points};
+    index_t id = get_global_id(0);
+    const index_t t = id % tiles;  id /= tiles;
+    const index_t m = id % M;  id /= M;
+    const index_t split = id % splits;
+    const index_t g = id / splits;
+    const index_t first = split * chunk, last = min(R0, first + chunk);
+    const global T *a = A + (g * M + m) * (R0 * R1 * R2 * R3 + 1) + 1;
+    const global T *x = X + (x_offset + x_shift + g * x_g);
+    index_t place[${points}];
+% for i in range(points):
+    const index_t n${i} = min(t * ${points} + ${i}, J - 1);
+    const global T *x${i} = x + (n${i} / J3 / J2 / J1 * xj0 + n${i} / J3 / J2 % J1 * xj1 + n${i} / J3 % J2 * xj2 + n${i} % J3 * xj3);
+    place[${i}] = n${i} / J3 / J2 / J1 * oj0 + n${i} / J3 / J2 % J1 * oj1 + n${i} / J3 % J2 * oj2 + n${i} % J3 * oj3;
+    ${V(width)} c${i} = 0;
+    T s${i} = 0;
+% endfor
+    for (index_t r0 = first; r0 < last; r0++)
+    for (index_t r1 = 0; r1 < R1; r1++)
+    for (index_t r2 = 0; r2 < R2; r2++) {
+        const index_t at = r0 * xr0 + r1 * xr1 + r2 * xr2;
+        const global T *q = a + ((r0 * R1 + r1) * R2 + r2) * R3;
+        index_t r = 0;
+        for (; r + ${width} <= R3; r += ${width}) {
+            const ${V(width)} p = vload${width}(0, q + r);
+% for i in range(points):
+            c${i} += p * vload${width}(0, x${i} + at + r);
+% endfor
+        }
+        for (; r < R3; r++) {
+% for i in range(points):
+            s${i} += q[r] * x${i}[at + r];
+% endfor
+        }
+    }
+    out += o_shift + g * o_g + m * o_m + split * o_split;
+% for i in range(points):
+    if (t * ${points} + ${i} < J) {
+        const T total = s${i}${"".join(f" + c{i}.s{'0123456789abcdef'[k]}" for k in range(width))};
+        ${store(f"place[{i}]", "total")}
+    }
+% endfor
 }
 </%def>
 

@@ -104,7 +104,8 @@ ${reach("d")}${reach("h")}\
     ${reach("w")}\
 % endif
 % if kind == "pick":
-            ${put("place", x("plane * N + at[place]"))}
+            const index_t here = at[place];
+            ${put("place", f"here < 0 ? (T)0 : {x('plane * N + max(here, (index_t)0)')}")}
 % elif kind == "columns":
             // a plane of the result is one tap of one plane of the input
             const index_t p = plane / (Kd * Kh * Kw);
@@ -113,8 +114,8 @@ ${reach("d")}${reach("h")}\
             ${put("place", f"inside ? {x('inside ? ((p * Nd + id) * Nh + ih) * Nw + iw : 0')} : (T)0")}
 % elif kind in ("max", "argmax"):
             const bool none = from_d >= to_d || from_h >= to_h || from_w >= to_w;  // wide dilations can miss everything
-            index_t best = none ? 0 : (from_d * Nh + from_h) * Nw + from_w;
-            T most = none ? (T)-INFINITY : ${x("plane * N + best")};
+            index_t best = none ? -1 : (from_d * Nh + from_h) * Nw + from_w;
+            T most = none ? (T)-INFINITY : ${x("plane * N + (none ? 0 : best)")};
             for (index_t i = from_d; i < to_d; i += ${step["d"]})
             for (index_t j = from_h; j < to_h; j += ${step["h"]})
             for (index_t k = from_w; k < to_w; k += ${step["w"]}) {

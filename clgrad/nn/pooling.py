@@ -231,7 +231,8 @@ class Fold(_Pooling):
     shown = passed = ("output_size", "kernel_size", "dilation", "padding", "stride")
     function = staticmethod(F.fold)
 
-    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
+                 stride: Any = 1) -> None:
         super().__init__()
         self.output_size = output_size
         self.kernel_size = kernel_size

@@ -111,6 +111,7 @@ class _Pad(Module):
 
     rank = 0
     mode = "constant"
+    value: float | None = None
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class _Pad(Module):
         if input.ndim <= self.rank:
             raise ShapeError(bad(type(self).__name__, f"input {input.shape}", f"{self.rank + 1} dimensions or more",
                                  "It is (N, C, space) or (C, space)."))
-        return F.pad(input, self.padding, mode=self.mode)
+        return F.pad(input, self.padding, mode=self.mode, value=self.value)
 
     def extra_repr(self) -> str:
         return f"{self.padding}"
@@ -135,9 +136,6 @@ class _ConstantPad(_Pad):
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
         self.value = value
-
-    def forward(self, input: Any) -> Any:
-        return F.pad(input, self.padding, value=self.value)
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}, value={self.value}"
@@ -153,14 +151,16 @@ class _ZeroPad(_ConstantPad):
 
 def _family(base: type, stem: str, what: str, **fields: Any) -> list[type]:
     """The layers of one kind of margin, for one to three axes."""
-    return [type(f"{stem}{rank}d", (base,), {"rank": rank, "__module__": __name__, "__doc__":
-                                             f"Margins of {what} around the last {rank} ax{'is' if rank == 1 else 'es'}: "
-                                             "an int, or pairs from the last axis on.", **fields})
-            for rank in (1, 2, 3)]
+    made = []
+    for rank, axes in ((1, "axis"), (2, "two axes"), (3, "three axes")):
+        doc = f"Margins of {what} around the last {axes}: an int, or pairs from the last axis on."
+        made.append(type(f"{stem}{rank}d", (base,), {"rank": rank, "__module__": __name__, "__doc__": doc, **fields}))
+    return made
 
 
 ConstantPad1d, ConstantPad2d, ConstantPad3d = _family(_ConstantPad, "ConstantPad", "one ``value``")
 ZeroPad1d, ZeroPad2d, ZeroPad3d = _family(_ZeroPad, "ZeroPad", "zeros")
 ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = _family(_Pad, "ReflectionPad", "reflected elements", mode="reflect")
-ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = _family(_Pad, "ReplicationPad", "repeated edges", mode="replicate")
+ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = _family(_Pad, "ReplicationPad", "repeated edges",
+                                                               mode="replicate")
 CircularPad1d, CircularPad2d, CircularPad3d = _family(_Pad, "CircularPad", "the opposite side", mode="circular")

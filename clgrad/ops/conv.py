@@ -160,14 +160,14 @@ def _weight_ref(g: Any, x: Any, size: Any, stride: Any, padding: Any, dilation: 
 def _input_ref(g: Any, weight: Any, bias: Any = None, size: Any = None, stride: Any = None, padding: Any = None,
                dilation: Any = None, groups: int = 1) -> Any:
     """Each result's gradient, added where its taps lie."""
-    O, C = weight.shape[0] // groups, weight.shape[1]
+    outs, C = weight.shape[0] // groups, weight.shape[1]
     whole = np.zeros((g.shape[0], C * groups, *(n + a + b for n, (a, b) in zip(size, padding))), g.dtype)
     for tap in np.ndindex(weight.shape[2:]):
         region = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(
             tap, dilation, g.shape[2:], stride))
         for k in range(groups):
-            part = np.tensordot(weight[(slice(k * O, (k + 1) * O), slice(None), *tap)], g[:, k * O:(k + 1) * O],
-                                ((0,), (1,)))
+            mine = slice(k * outs, (k + 1) * outs)
+            part = np.tensordot(weight[(mine, slice(None), *tap)], g[:, mine], ((0,), (1,)))
             whole[(slice(None), slice(k * C, (k + 1) * C), *region)] += np.moveaxis(part, 0, 1)
     out = whole[(slice(None), slice(None), *(slice(a, a + n) for n, (a, _) in zip(size, padding)))]
     return out if bias is None else out + bias.reshape((-1,) + (1,) * (g.ndim - 2))
@@ -292,8 +292,9 @@ def _conv(rank: int, name: str) -> Any:
         margins = _margins(name, padding, taps, stride, dilation)
         for n, k, d, (a, b) in zip(input.shape[-rank:], taps, dilation, margins):
             if n + a + b < d * (k - 1) + 1:
+                reach = tuple(d * (k - 1) + 1 for k, d in zip(taps, dilation))
                 raise ShapeError(bad(name, f"input {input.shape} with padding {padding!r}",
-                                     f"at least the kernel's reach, {tuple(d * (k - 1) + 1 for k, d in zip(taps, dilation))}",
+                                     f"at least the kernel's reach, {reach}",
                                      "Pad more, or use a smaller kernel or dilation."))
         x = unsqueeze(input, 0) if single else input
         out = convolution(x, weight, bias, stride, margins, dilation, groups)
@@ -366,7 +367,8 @@ _CONV_CASES = {
 }
 _TRANSPOSED_CASES = {
     1: (Case(((2, 3, 5), (3, 4, 3), (4,)), {"stride": 2, "output_padding": 1}),),
-    2: (Case(((2, 4, 3, 4), (4, 2, 3, 2), (4,)), {"stride": (2, 3), "padding": 1, "output_padding": (1, 0), "groups": 2}),
+    2: (Case(((2, 4, 3, 4), (4, 2, 3, 2), (4,)),
+             {"stride": (2, 3), "padding": 1, "output_padding": (1, 0), "groups": 2}),
         Case(((3, 4, 3), (3, 2, 2, 2)), {"dilation": 2, "output_padding": 1})),
     3: (Case(((1, 2, 2, 3, 2), (2, 2, 2, 2, 2), (2,)), {"stride": 2}),),
 }
@@ -378,7 +380,7 @@ def _declare(rank: int, transposed: bool) -> Any:
     where = "(C, O / groups, taps)" if transposed else "(O, C / groups, taps)"
     meaning = (f"Transposed convolution of {_SPACE[rank]} with {where}: the gradient of a convolution in its input."
                if transposed else
-               f"Convolution (without flipping the kernel) of {_SPACE[rank]} with {where}; padding also 'same', 'valid'.")
+               f"Convolution (the kernel is not flipped) of {_SPACE[rank]} with {where}; padding also 'same', 'valid'.")
     return composite(name, _TRANSPOSED_ARGS if transposed else _CONV_ARGS, "conv", tensors=("input", "weight", "bias"),
                      run=run, ref=_transposed_ref(rank) if transposed else _full_ref(rank), kinds="f",
                      method=False, cases=(_TRANSPOSED_CASES if transposed else _CONV_CASES)[rank], doc=meaning)

@@ -27,7 +27,7 @@ _max, _argmax, _pick, _spread, _mean, _unmean, _columns, _fold = (
     Pool(kind) for kind in ("max", "argmax", "pick", "spread", "mean", "unmean", "columns", "fold"))
 
 
-# References: windows by name of their elements, from the definition ----------------------------------------------------
+# References: windows by name of their elements, from the definition -------------------------------------------------
 
 
 def _spans(w: Windows) -> list[list[list[int]]]:
@@ -129,7 +129,7 @@ def _fold_ref(g_out: Any, windows: Windows) -> Any:
     return out[(slice(None), *(slice(p, p + n) for n, p in zip(w.space, w.low)))]
 
 
-# Records ---------------------------------------------------------------------------------------------------------------
+# Records ------------------------------------------------------------------------------------------------------------
 
 _PLAIN = _windows((5, 6), (3, 3), (2, 3), (2, 2), (1, 1), (1, 1))
 _SPREAD = _windows((7,), (3,), (3,), (1,), (1,), (3,))
@@ -159,16 +159,17 @@ _HIDDEN: dict[str, Any] = {"public": False, "method": False, "kinds": "f"}
 
 pool_index = driver("pool_index", "x, windows", "pool", run=_argmax, ref=_index_ref, grad=[ZERO_GRAD],
                     cases=_cases("space"), **_HIDDEN,
-                    doc="Where each window's largest element lies within its plane (the first; the last NaN).")
-pool_max = driver("pool_max", "x, windows", "pool", run=_max, ref=lambda x, windows: _pick_ref(x, _index_ref(x, windows),
-                                                                                                windows),
+                    doc="Where each window's largest element lies within its plane (the first; the last NaN); -1 if it "
+                        "holds none.")
+pool_max = driver("pool_max", "x, windows", "pool", run=_max,
+                  ref=lambda x, windows: _pick_ref(x, _index_ref(x, windows), windows),
                   grad=[lambda g, x, windows: pool_spread(g, pool_index(x, windows), windows)],
                   cases=_cases("space"), **_HIDDEN, doc="Each window's largest element.")
 pool_pick = driver("pool_pick", "x, index, windows", "pool", tensors=("x", "index"), ref=_pick_ref,
                    run=lambda x, index, windows: _pick(x, windows, index),
                    grad=[lambda g, index, windows: pool_spread(g, index, windows), ZERO_GRAD],
                    cases=_cases("space", _some_index), **_HIDDEN,
-                   doc="Of each plane the elements at an index of pool_index's.")
+                   doc="Of each plane the elements at an index of pool_index's; zero for -1.")
 pool_spread = driver("pool_spread", "g_out, index, windows", "pool", tensors=("g_out", "index"), ref=_spread_ref,
                      run=lambda g_out, index, windows: _spread(g_out, windows, index),
                      grad=[lambda g, index, windows: pool_pick(g, index, windows), ZERO_GRAD],
@@ -192,7 +193,7 @@ pool_fold = driver("pool_fold", "g_out, windows", "pool", tensors=("g_out",), ru
                    cases=tuple(Case(((2, *w.taps, *w.size),), {"windows": w}) for w in (_PLAIN, _SPREAD)), **_HIDDEN,
                    doc="The sum of what pool_columns laid out, where it came from.")
 
-# What users call -------------------------------------------------------------------------------------------------------
+# What users call ----------------------------------------------------------------------------------------------------
 
 
 def pooled_size(n: int, taps: int, stride: int, margin: int, dilation: int, ceil_mode: bool) -> int:
@@ -220,8 +221,8 @@ def windows_of(op: str, input: Any, rank: int, kernel_size: Any, stride: Any, pa
     stride = taps if empty else per_axis(op, "stride", stride, rank, 1)
     low, dilation = per_axis(op, "padding", padding, rank), per_axis(op, "dilation", dilation, rank, 1)
     if any(p > (d * (k - 1) + 1) // 2 for p, k, d in zip(low, taps, dilation)):
-        raise ValueError(bad(op, f"padding={padding} for kernel_size={kernel_size}", "at most half of the kernel's reach",
-                             "Pad the input with F.pad for more."))
+        raise ValueError(bad(op, f"padding={padding} for kernel_size={kernel_size}",
+                             "at most half of the kernel's reach", "Pad the input with F.pad for more."))
     size = tuple(pooled_size(*axis, ceil_mode) for axis in zip(space, taps, stride, low, dilation))
     if min(size) < 1:
         raise ShapeError(bad(op, f"input {input.shape} for kernel_size={kernel_size}", f"a result, not one of {size}",
@@ -232,8 +233,7 @@ def windows_of(op: str, input: Any, rank: int, kernel_size: Any, stride: Any, pa
 def _maxima(input: Any, windows: Windows, return_indices: bool) -> Any:
     if not return_indices:
         return pool_max(input, windows)
-    index = pool_index(input, windows)
-    return pool_pick(input, index, windows), astype(index, dtypes.int64)
+    return pool_max(input, windows), astype(pool_index(input, windows), dtypes.int64)
 
 
 def _max_pool(rank: int) -> Any:
@@ -401,7 +401,7 @@ max_unpool1d, max_unpool2d, max_unpool3d = (composite(
     for r in (1, 2, 3))
 
 
-# Columns ---------------------------------------------------------------------------------------------------------------
+# Columns ------------------------------------------------------------------------------------------------------------
 
 
 def _unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
@@ -440,8 +440,9 @@ def _folded(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, p
 
 def _unfold_ref(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     taps, dilation, low, stride = _square("", kernel_size, dilation, padding, stride)
-    w = _windows(input.shape[-2:], _blocks("", input.shape[-2:], taps, stride, low, dilation), taps, stride, low, dilation)
-    return _columns_ref(input.reshape(-1, *input.shape[-2:]), w).reshape(*input.shape[:-3], -1, prod(w.size))
+    space = input.shape[-2:]
+    w = _windows(space, _blocks("", space, taps, stride, low, dilation), taps, stride, low, dilation)
+    return _columns_ref(input.reshape(-1, *space), w).reshape(*input.shape[:-3], -1, prod(w.size))
 
 
 def _folded_ref(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
@@ -459,5 +460,6 @@ unfold = composite("unfold_columns", "input, kernel_size, dilation=1, padding=0,
                    doc="Sliding blocks of (N, C, H, W) as columns: (N, C * taps, blocks).")
 fold = composite("fold_columns", "input, output_size, kernel_size, dilation=1, padding=0, stride=1", "pool",
                  tensors=("input",), run=_folded, ref=_folded_ref, kinds="f", method=False, public=False,
-                 cases=(Case(((2, 12, 9),), {"output_size": (5, 6), "kernel_size": (2, 3), "stride": 2, "padding": 1}),),
+                 cases=(Case(((2, 12, 9),), {"output_size": (5, 6), "kernel_size": (2, 3), "stride": 2,
+                                             "padding": 1}),),
                  doc="Columns (N, C * taps, blocks) added up where unfold takes them from: (N, C, H, W).")

@@ -17,7 +17,8 @@ from .shape import permute, reshape
 
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 _MODES = {"nearest": ("nearest", (1, 2, 3)), "nearest-exact": ("nearest-exact", (1, 2, 3)), "linear": ("linear", (1,)),
-          "bilinear": ("linear", (2,)), "trilinear": ("linear", (3,)), "bicubic": ("cubic", (2,)), "area": ("area", (1, 2, 3))}
+          "bilinear": ("linear", (2,)), "trilinear": ("linear", (3,)), "bicubic": ("cubic", (2,)),
+          "area": ("area", (1, 2, 3))}
 
 
 def _matrix(n: int, size: int, scale: float, mode: str, align: bool) -> np.ndarray:
@@ -39,14 +40,16 @@ def _matrix(n: int, size: int, scale: float, mode: str, align: bool) -> np.ndarr
             weights = {}
             for t in range(-1, 3):
                 d = abs(source - (first + t))
-                weights[t] = ((a + 2) * d - (a + 3)) * d * d + 1 if d <= 1 else ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+                weights[t] = (((a + 2) * d - (a + 3)) * d * d + 1 if d <= 1 else
+                              ((a * d - 5 * a) * d + 8 * a) * d - 4 * a)
         for t, w in weights.items():
             rows[o, min(max(first + t, 0), n - 1)] += w
     return rows
 
 
 def _ref(x: Any, dim: int, size: int, scale: float, mode: str, align: bool) -> Any:
-    return np.moveaxis(np.moveaxis(x, dim, -1) @ _matrix(x.shape[dim], size, scale, mode, align).T.astype(x.dtype), -1, dim)
+    matrix = _matrix(x.shape[dim], size, scale, mode, align).astype(x.dtype)
+    return np.moveaxis(np.moveaxis(x, dim, -1) @ matrix.T, -1, dim)
 
 
 def _back_ref(g_out: Any, dim: int, size: int, scale: float, mode: str, align: bool) -> Any:
@@ -71,14 +74,15 @@ def _cases(back: bool) -> tuple[Case, ...]:
 
 resample = driver("resample", "x, dim, size, scale, mode, align", "resample", kinds="f", public=False, method=False,
                   run=lambda *args: family.resample("resample", *args, back=False), ref=_ref, cases=_cases(False),
-                  grad=[lambda g, x_shape, dim, scale, mode, align: resample_back(g, dim, x_shape[dim], scale, mode, align)],
+                  grad=[lambda g, x_shape, dim, scale, mode, align: resample_back(
+                      g, dim, x_shape[dim], scale, mode, align)],
                   doc="x resampled along one axis to ``size`` positions, ``scale`` apart in x.")
-resample_back = driver("resample_back", "g_out, dim, size, scale, mode, align", "resample", tensors=("g_out",), kinds="f",
-                       public=False, method=False, ref=_back_ref, cases=_cases(True),
+resample_back = driver("resample_back", "g_out, dim, size, scale, mode, align", "resample", tensors=("g_out",),
+                       kinds="f", public=False, method=False, ref=_back_ref, cases=_cases(True),
                        run=lambda *args: family.resample("resample_back", *args, back=True),
                        grad=[lambda g, g_out_shape, dim, scale, mode, align: resample(
                            g, dim, g_out_shape[dim], scale, mode, align)],
-                       doc="The gradient of resample: each result's share, added at the positions that it was read from.")
+                       doc="The gradient of resample: each result's share, added where it was read from.")
 
 
 def _interpolate(input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
@@ -113,15 +117,17 @@ def _interpolate(input: Any, size: Any = None, scale_factor: Any = None, mode: s
 
 
 def _target(space: tuple, size: Any, scale_factor: Any, recompute: bool | None) -> tuple[tuple, tuple]:
-    """The result's sizes, and for each axis the factor that positions are computed from, or None for the sizes' ratio."""
+    """The result's sizes, and for each axis the factor that positions come from, or None for the sizes' ratio."""
     rank = len(space)
     if size is not None:
         if recompute:
             raise ValueError(bad("interpolate", "recompute_scale_factor with size", "scale_factor", "Leave one out."))
         return per_axis("interpolate", "size", size, rank), (None,) * rank
-    factors = tuple(map(float, scale_factor)) if isinstance(scale_factor, (tuple, list)) else (float(scale_factor),) * rank
+    several = isinstance(scale_factor, (tuple, list))
+    factors = tuple(map(float, scale_factor)) if several else (float(scale_factor),) * rank
     if len(factors) != rank:
-        raise ShapeError(bad("interpolate", f"scale_factor={scale_factor}", f"a number or {rank}", "One an axis of space."))
+        raise ShapeError(bad("interpolate", f"scale_factor={scale_factor}", f"a number or {rank}",
+                             "Give one an axis of space."))
     return tuple(math.floor(n * f) for n, f in zip(space, factors)), (None,) * rank if recompute else factors
 
 
@@ -142,14 +148,15 @@ def _interpolate_ref(input: Any, size: Any = None, scale_factor: Any = None, mod
 
 
 interpolate = composite(
-    "interpolate", "input, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, "
-    "antialias=False", "resample", tensors=("input",), run=_interpolate, ref=_interpolate_ref, kinds="f", method=False,
-    public=False, cases=(Case(((1, 2, 3, 4),), {"scale_factor": 2.5, "mode": "bilinear"}),
+    "interpolate", "input, size=None, scale_factor=None, mode='nearest', align_corners=None, "
+    "recompute_scale_factor=None, antialias=False", "resample", tensors=("input",), run=_interpolate, ref=_interpolate_ref,
+    kinds="f", method=False, public=False, cases=(Case(((1, 2, 3, 4),), {"scale_factor": 2.5, "mode": "bilinear"}),
                          Case(((1, 2, 5),), {"size": 3}),
                          Case(((1, 1, 3, 4),), {"size": (5, 7), "mode": "bicubic", "align_corners": True})),
-    doc="Resamples (N, C, space) to ``size`` or by ``scale_factor``: nearest, nearest-exact, (bi-, tri-)linear, bicubic, area.")
+    doc="Resamples (N, C, space) to ``size`` or by ``scale_factor``: nearest, nearest-exact, "
+        "(bi-, tri-)linear, bicubic, area.")
 
-# Channels and space ----------------------------------------------------------------------------------------------------
+# Channels and space -------------------------------------------------------------------------------------------------
 
 
 def _pixel_shuffle(input: Any, upscale_factor: int) -> Any:
@@ -184,13 +191,14 @@ def _shuffled(x: Any, r: int) -> Any:
 
 
 def _unshuffled(x: Any, r: int) -> Any:
-    return np.concatenate([x[..., c:c + 1, i::r, j::r] for c in range(x.shape[-3]) for i in range(r) for j in range(r)], -3)
+    return np.concatenate([x[..., c:c + 1, i::r, j::r] for c in range(x.shape[-3]) for i in range(r)
+                           for j in range(r)], -3)
 
 
 def _channel_shuffle(input: Any, groups: int) -> Any:
     if input.ndim < 3 or groups < 1 or input.shape[1] % groups:
-        raise ShapeError(bad("channel_shuffle", f"input {input.shape} with groups={groups}", "(N, C, ...), C a multiple",
-                             "Channels are split evenly into groups."))
+        raise ShapeError(bad("channel_shuffle", f"input {input.shape} with groups={groups}",
+                             "(N, C, ...), C a multiple", "Channels are split evenly into groups."))
     N, C, *rest = input.shape
     return reshape(reshape(input, (N, groups, C // groups, -1)).transpose(1, 2), (N, C, *rest))
 
@@ -204,7 +212,8 @@ pixel_unshuffle = composite("pixel_unshuffle", "input, downscale_factor", "resam
                             ref=lambda input, downscale_factor: _unshuffled(input, downscale_factor),
                             doc="(..., C, H * r, W * r) to (..., C * r * r, H, W): pixel_shuffle in reverse.")
 channel_shuffle = composite("channel_shuffle", "input, groups", "resample", tensors=("input",), run=_channel_shuffle,
-                            ref=lambda input, groups: np.concatenate([input[:, i::input.shape[1] // groups] for i in range(
-                                input.shape[1] // groups)], 1), method=False,
+                            ref=lambda input, groups: np.concatenate(
+                                [input[:, i::input.shape[1] // groups] for i in range(input.shape[1] // groups)], 1),
+                            method=False,
                             cases=(Case(((2, 6, 3),), {"groups": 3}),),
                             doc="(N, C, ...) with the channels of all groups in turn.")

@@ -18,7 +18,7 @@ from clgrad.ops import conv
 from clgrad.testing import assert_close, gradcheck, on_device
 
 # (input, weight, stride, padding, dilation, groups): what changes the tiles: few and many lanes, points that straddle
-# rows and images, one tap, more margin than input, strides beyond the kernel, a long sum over few points.
+# rows and images, one tap, more margin than input, strides beyond the kernel, a long sum over few points, depthwise.
 GEOMETRIES = [
     ((2, 3, 6, 7), (5, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
     ((3, 20, 5, 5), (37, 20, 3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1), 1),
@@ -29,6 +29,9 @@ GEOMETRIES = [
     ((2, 40, 9, 9), (33, 40, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
     ((2, 6, 7, 7), (4, 6, 1, 1), (3, 2), ((0, 0), (0, 0)), (1, 1), 1),
     ((1, 300, 3, 3), (2, 300, 3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    ((2, 6, 9, 20), (12, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 6),
+    ((1, 6, 9, 37), (6, 1, 3, 5), (1, 2), ((1, 1), (2, 2)), (2, 1), 6),
+    ((3, 5, 7, 19), (3, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
     ((9, 2, 17), (3, 2, 4), (2,), ((1, 2),), (1,), 1),
     ((2, 4, 4, 5, 6), (6, 2, 2, 3, 2), (1, 2, 1), ((1, 0), (1, 1), (0, 1)), (2, 1, 1), 2),
 ]
@@ -161,7 +164,8 @@ def test_convolution_is_pytorchs(rng: np.random.Generator, device) -> None:
         _against(torch, "conv2d", rng, (2, 4, 9, 8), (6, 4 // options.get("groups", 1), 3, 2), number % 2 == 0, options)
     _against(torch, "conv1d", rng, (4, 9), (6, 4, 4), True, {"stride": 2, "padding": 1})
     _against(torch, "conv1d", rng, (2, 4, 9), (6, 4, 4), True, {"padding": "same"})
-    _against(torch, "conv3d", rng, (2, 4, 4, 5, 6), (6, 2, 3, 2, 1), True, {"stride": (1, 2, 1), "padding": 1, "groups": 2})
+    _against(torch, "conv3d", rng, (2, 4, 4, 5, 6), (6, 2, 3, 2, 1), True,
+             {"stride": (1, 2, 1), "padding": 1, "groups": 2})
 
 
 def test_transposed_convolution_is_pytorchs(rng: np.random.Generator, device) -> None:
@@ -170,14 +174,15 @@ def test_transposed_convolution_is_pytorchs(rng: np.random.Generator, device) ->
         options = {**options, "output_padding": number % 2 if options["stride"] != 1 else 0}
         _against(torch, "conv_transpose2d", rng, (2, 4, 5, 4), (4, 3, 3, 2), number % 2 == 0, options)
     _against(torch, "conv_transpose1d", rng, (4, 5), (4, 3, 4), True, {"stride": 3, "padding": 2})
-    _against(torch, "conv_transpose3d", rng, (1, 2, 2, 3, 2), (2, 2, 2, 2, 3), True, {"stride": 2, "dilation": (1, 2, 1)})
+    _against(torch, "conv_transpose3d", rng, (1, 2, 2, 3, 2), (2, 2, 2, 2, 3), True,
+             {"stride": 2, "dilation": (1, 2, 1)})
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), [
-    (lambda t: F.conv2d(t(2, 3, 5, 5), t(4, 2, 3, 3)), ShapeError, r"conv2d: got input .* with 3 channels .*2 channels"),
+    (lambda t: F.conv2d(t(2, 3, 5, 5), t(4, 2, 3, 3)), ShapeError, r"conv2d: got .* with 3 channels .*2 channels"),
     (lambda t: F.conv2d(t(2, 3, 5), t(4, 3, 3)), ShapeError, r"weight \(4, 3, 3\); expected 4 dimensions"),
     (lambda t: F.conv2d(t(3, 5), t(4, 3, 3, 3)), ShapeError, r"input \(3, 5\); expected 4 dimensions"),
     (lambda t: F.conv2d(t(1, 4, 5, 5), t(4, 2, 3, 3), groups=3), ValueError, "groups=3"),

@@ -70,7 +70,8 @@ class ResNet(nn.Module):
     identity (Goyal et al. 2017).
     """
 
-    def __init__(self, block: type, layers: list[int], num_classes: int = 1000, zero_init_residual: bool = False) -> None:
+    def __init__(self, block: type, layers: list[int], num_classes: int = 1000,
+                 zero_init_residual: bool = False) -> None:
         super().__init__()
         self.inplanes = 64
         self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)

@@ -26,6 +26,6 @@ def loaded(model: Module, weights: Any, pretrained: bool = False) -> Module:
     else:
         raise FileNotFoundError(bad(name, f"weights={weights!r}" + (", pretrained=True" if pretrained else ""),
                                     "the path of a file that holds a state_dict, or a state_dict",
-                                    "Fetch torchvision's file yourself (download.pytorch.org/models) and pass its path."))
+                                    "Fetch torchvision's file yourself and pass its path."))
     model.load_state_dict(state)
     return model
