@@ -258,47 +258,59 @@ def _margins(op: str, padding: Any, taps: tuple, stride: tuple, dilation: tuple)
     return tuple((p, p) for p in per_axis(op, "padding", padding, len(taps)))
 
 
-def _checked(op: str, input: Any, weight: Any, bias: Any, groups: int, rank: int, outputs: Any, inputs: Any) -> bool:
-    """Whether the input lacks the axis of the batch; ShapeError where shapes do not fit."""
-    if input.ndim not in (rank + 1, rank + 2):
-        raise ShapeError(bad(op, f"input {input.shape}", f"{rank + 2} dimensions (N, C, ...) or {rank + 1} (C, ...)",
+def _check(op: str, input: tuple, weight: tuple, bias: tuple | None, groups: int, rank: int, transposed: bool) -> None:
+    """ShapeError where the operands' shapes do not fit."""
+    if len(input) not in (rank + 1, rank + 2):
+        raise ShapeError(bad(op, f"input {input}", f"{rank + 2} dimensions (N, C, ...) or {rank + 1} (C, ...)",
                              "Add or remove an axis."))
-    if weight.ndim != rank + 2:
-        raise ShapeError(bad(op, f"weight {weight.shape}", f"{rank + 2} dimensions", "It is (O, C / groups, taps)."))
+    if len(weight) != rank + 2:
+        raise ShapeError(bad(op, f"weight {weight}", f"{rank + 2} dimensions", "It is (O, C / groups, taps)."))
     groups = operator.index(groups)
-    if groups < 1 or weight.shape[0] % groups:
-        raise ValueError(bad(op, f"groups={groups} for weight {weight.shape}", "a divisor of its first size",
+    if groups < 1 or weight[0] % groups:
+        raise ValueError(bad(op, f"groups={groups} for weight {weight}", "a divisor of its first size",
                              "Channels are split evenly into groups."))
-    channels = input.shape[input.ndim - rank - 1]
-    if channels != inputs(weight, groups):
-        raise ShapeError(bad(op, f"input {input.shape} with {channels} channels for weight {weight.shape} and "
-                             f"groups={groups}", f"{inputs(weight, groups)} channels", "Channels must match."))
-    if 0 in weight.shape[2:]:
-        raise ShapeError(bad(op, f"weight {weight.shape}", "one tap or more an axis", "Give the kernel a size."))
-    if bias is not None and bias.shape != (outputs(weight, groups),):
-        raise ShapeError(bad(op, f"bias {bias.shape} for weight {weight.shape}", f"({outputs(weight, groups)},)",
+    channels = input[-rank - 1]
+    inputs, outputs = (weight[0], weight[1] * groups) if transposed else (weight[1] * groups, weight[0])
+    if channels != inputs:
+        raise ShapeError(bad(op, f"input {input} with {channels} channels for weight {weight} and groups={groups}",
+                             f"{inputs} channels", "Channels must match."))
+    if 0 in weight[2:]:
+        raise ShapeError(bad(op, f"weight {weight}", "one tap or more an axis", "Give the kernel a size."))
+    if bias not in (None, (outputs,)):
+        raise ShapeError(bad(op, f"bias {bias} for weight {weight}", f"({outputs},)",
                              "Give one bias a channel of the result."))
-    return input.ndim == rank + 1
+
+
+def hashable(value: Any) -> Any:
+    """A parameter as a cache can hold it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+@lru_cache(4096, typed=True)  # typed: a stride of 1.0 is an error though 1 is none
+def _completed(op: str, input: tuple, weight: tuple, bias: tuple | None, stride: Any, padding: Any, dilation: Any,
+               groups: int) -> tuple:
+    """A convolution's parameters in full, checked: stride, margins, dilation, groups."""
+    rank = len(weight) - 2
+    stride, dilation = per_axis(op, "stride", stride, rank, 1), per_axis(op, "dilation", dilation, rank, 1)
+    margins = _margins(op, padding, weight[2:], stride, dilation)
+    reach = tuple(d * (k - 1) + 1 for k, d in zip(weight[2:], dilation))
+    if any(n + a + b < r for n, (a, b), r in zip(input[-rank:], margins, reach)):
+        raise ShapeError(bad(op, f"input {input} with padding {padding!r}", f"at least the kernel's reach, {reach}",
+                             "Pad more, or use a smaller kernel or dilation."))
+    return stride, margins, dilation, groups
 
 
 def _conv(rank: int, name: str) -> Any:
+    check = lru_cache(4096, typed=True)(_check)
+
     def run(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
             groups: int = 1) -> Any:
-        single = _checked(name, input, weight, bias, groups, rank, lambda w, _: w.shape[0],
-                          lambda w, groups: w.shape[1] * groups)
-        stride = per_axis(name, "stride", stride, rank, 1)
-        dilation = per_axis(name, "dilation", dilation, rank, 1)
-        taps = weight.shape[2:]
-        margins = _margins(name, padding, taps, stride, dilation)
-        for n, k, d, (a, b) in zip(input.shape[-rank:], taps, dilation, margins):
-            if n + a + b < d * (k - 1) + 1:
-                reach = tuple(d * (k - 1) + 1 for k, d in zip(taps, dilation))
-                raise ShapeError(bad(name, f"input {input.shape} with padding {padding!r}",
-                                     f"at least the kernel's reach, {reach}",
-                                     "Pad more, or use a smaller kernel or dilation."))
-        x = unsqueeze(input, 0) if single else input
-        out = convolution(x, weight, bias, stride, margins, dilation, groups)
-        return squeeze(out, 0) if single else out
+        shapes = input.shape, weight.shape, None if bias is None else bias.shape
+        check(name, *shapes, groups, rank, False)
+        full = _completed(name, *shapes, hashable(stride), hashable(padding), hashable(dilation), groups)
+        if input.ndim == rank + 2:
+            return convolution(input, weight, bias, *full)
+        return squeeze(convolution(unsqueeze(input, 0), weight, bias, *full), 0)
 
     return run
 
@@ -306,8 +318,8 @@ def _conv(rank: int, name: str) -> Any:
 def _transposed(rank: int, name: str) -> Any:
     def run(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
             groups: int = 1, dilation: Any = 1) -> Any:
-        single = _checked(name, input, weight, bias, groups, rank, lambda w, groups: w.shape[1] * groups,
-                          lambda w, _: w.shape[0])
+        _check(name, input.shape, weight.shape, None if bias is None else bias.shape, groups, rank, True)
+        single = input.ndim == rank + 1
         stride = per_axis(name, "stride", stride, rank, 1)
         dilation = per_axis(name, "dilation", dilation, rank, 1)
         padding = per_axis(name, "padding", padding, rank)

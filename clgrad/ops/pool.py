@@ -16,7 +16,7 @@ from ..core import dtypes
 from ..core.errors import ShapeError, bad
 from ..families.pool import Pool, Windows
 from ..table import ZERO_GRAD, Case
-from .conv import per_axis
+from .conv import hashable, per_axis
 from .declare import composite, driver
 from .elementwise import abs, astype, relu, sign
 from .fancy import scatter
@@ -203,19 +203,24 @@ def pooled_size(n: int, taps: int, stride: int, margin: int, dilation: int, ceil
     return size - 1 if ceil_mode and (size - 1) * stride >= n + margin else size
 
 
-def _space(op: str, input: Any, rank: int) -> tuple[int, ...]:
-    if input.ndim not in (rank + 1, rank + 2):
-        raise ShapeError(bad(op, f"input {input.shape}", f"{rank + 2} dimensions (N, C, ...) or {rank + 1} (C, ...)",
+def _space(op: str, shape: tuple, rank: int) -> tuple[int, ...]:
+    if len(shape) not in (rank + 1, rank + 2):
+        raise ShapeError(bad(op, f"input {shape}", f"{rank + 2} dimensions (N, C, ...) or {rank + 1} (C, ...)",
                              "Add or remove an axis."))
-    if 0 in input.shape[1 if input.ndim == rank + 2 else 0:]:
-        raise ShapeError(bad(op, f"input {input.shape}", "no empty axis but the batch's", "Give it elements."))
-    return tuple(input.shape[-rank:])
+    if 0 in shape[1 if len(shape) == rank + 2 else 0:]:
+        raise ShapeError(bad(op, f"input {shape}", "no empty axis but the batch's", "Give it elements."))
+    return tuple(shape[-rank:])
 
 
-def windows_of(op: str, input: Any, rank: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
-               ceil_mode: bool) -> Windows:
-    """The windows that PyTorch's parameters mean, checked."""
-    space = _space(op, input, rank)
+def windows_of(op: str, input: Any, rank: int, *parameters: Any) -> Windows:
+    """The windows that PyTorch's parameters mean: kernel_size, stride, padding, dilation, ceil_mode."""
+    return _windows_of(op, tuple(input.shape), rank, *map(hashable, parameters))
+
+
+@lru_cache(4096, typed=True)
+def _windows_of(op: str, shape: tuple, rank: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+                ceil_mode: bool) -> Windows:
+    space = _space(op, shape, rank)
     taps = per_axis(op, "kernel_size", kernel_size, rank, 1)
     empty = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     stride = taps if empty else per_axis(op, "stride", stride, rank, 1)
@@ -225,7 +230,7 @@ def windows_of(op: str, input: Any, rank: int, kernel_size: Any, stride: Any, pa
                              "at most half of the kernel's reach", "Pad the input with F.pad for more."))
     size = tuple(pooled_size(*axis, ceil_mode) for axis in zip(space, taps, stride, low, dilation))
     if min(size) < 1:
-        raise ShapeError(bad(op, f"input {input.shape} for kernel_size={kernel_size}", f"a result, not one of {size}",
+        raise ShapeError(bad(op, f"input {shape} for kernel_size={kernel_size}", f"a result, not one of {size}",
                              "Use a smaller kernel, or pad."))
     return _windows(space, size, taps, stride, low, dilation)
 
@@ -258,7 +263,7 @@ def _avg_pool(rank: int) -> Any:
 
 
 def _adaptive(op: str, input: Any, output_size: Any, rank: int) -> Windows:
-    space = _space(op, input, rank)
+    space = _space(op, input.shape, rank)
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * rank
     if len(given) == 1:
         given *= rank
@@ -298,7 +303,7 @@ def _unpool(rank: int) -> Any:
     def run(input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
             output_size: Any = None) -> Any:
         op = f"max_unpool{rank}d"
-        space = _space(op, input, rank)
+        space = _space(op, input.shape, rank)
         if indices.shape != input.shape:
             raise ShapeError(bad(op, f"indices {indices.shape} for input {input.shape}", "one shape",
                                  "Take both from one max_pool with return_indices=True."))

@@ -149,12 +149,12 @@ def _interpolate_ref(input: Any, size: Any = None, scale_factor: Any = None, mod
 
 interpolate = composite(
     "interpolate", "input, size=None, scale_factor=None, mode='nearest', align_corners=None, "
-    "recompute_scale_factor=None, antialias=False", "resample", tensors=("input",), run=_interpolate, ref=_interpolate_ref,
-    kinds="f", method=False, public=False, cases=(Case(((1, 2, 3, 4),), {"scale_factor": 2.5, "mode": "bilinear"}),
-                         Case(((1, 2, 5),), {"size": 3}),
-                         Case(((1, 1, 3, 4),), {"size": (5, 7), "mode": "bicubic", "align_corners": True})),
-    doc="Resamples (N, C, space) to ``size`` or by ``scale_factor``: nearest, nearest-exact, "
-        "(bi-, tri-)linear, bicubic, area.")
+    "recompute_scale_factor=None, antialias=False", "resample", tensors=("input",), run=_interpolate,
+    ref=_interpolate_ref, kinds="f", method=False, public=False,
+    cases=(Case(((1, 2, 3, 4),), {"scale_factor": 2.5, "mode": "bilinear"}), Case(((1, 2, 5),), {"size": 3}),
+           Case(((1, 1, 3, 4),), {"size": (5, 7), "mode": "bicubic", "align_corners": True})),
+    doc="Resamples (N, C, space) to ``size`` or by ``scale_factor``: nearest, nearest-exact, (bi-, tri-)linear, "
+        "bicubic, area.")
 
 # Channels and space -------------------------------------------------------------------------------------------------
 
