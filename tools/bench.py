@@ -183,6 +183,8 @@ def _softmax_jax(lib: Any) -> Step:
     return _call(lambda np_, x: lib.jax.nn.softmax(x, -1), (4096, 1024))(lib)
 
 
+_EAGER = ("numpy", "jax")  # cases of clgrad and PyTorch alone skip these
+
 # Training steps ------------------------------------------------------------------------------------------------------
 
 _LAYERS = ((64, 1000), (1000, 100), (100, 10), (64, 10))
@@ -298,6 +300,66 @@ def _loading(**options: Any) -> Callable[[Any], Step]:
         return step
 
     return build
+# Images --------------------------------------------------------------------------------------------------------------
+
+
+def _conv(label: str, x: tuple[int, ...], w: tuple[int, ...], backward: bool = False) -> Case:
+    """A convolution that keeps the size; with ``backward`` also both gradients, three times the work."""
+    margin, groups = w[2] // 2, x[1] // w[1]
+    flops = 2 * float(np.prod(w)) * x[0] * x[2] * x[3]
+
+    def eager(lib: Any) -> Step:
+        F = importlib.import_module(f"{lib.name}.nn.functional")
+        a, b = lib.put(_random(*x)), lib.put(_random(*w))
+        if not backward:
+            return lambda: F.conv2d(a, b, None, 1, margin, 1, groups)
+        a.requires_grad_()
+        b.requires_grad_()
+        g = lib.put(_random(x[0], w[0], *x[2:]))
+
+        def step() -> Any:
+            F.conv2d(a, b, None, 1, margin, 1, groups).backward(g)
+            a.grad, gradient, b.grad = None, b.grad, None
+            return gradient
+
+        return step
+
+    def with_jax(lib: Any) -> Step:
+        def run(np_: Any, a: Any, b: Any) -> Any:
+            return lib.jax.lax.conv_general_dilated(a, b, (1, 1), "SAME", feature_group_count=groups)
+
+        return _call(run, x, w)(lib)
+
+    return Case(f"conv {label}", {"*": eager, "jax": with_jax}, flops * (3 if backward else 1),
+                skip=_EAGER if backward else ("numpy",))
+
+
+def _max_pool(lib: Any) -> Step:
+    F = importlib.import_module(f"{lib.name}.nn.functional")
+    x = lib.put(_random(16, 64, 64, 64))
+    return lambda: F.max_pool2d(x, 2)
+
+
+def _lenet(lib: Any) -> Step:
+    """clgrad and PyTorch: LeNet on batch 64 of 3 x 32 x 32, cross entropy and SGD."""
+    nn = importlib.import_module(f"{lib.name}.nn")
+    optim = importlib.import_module(f"{lib.name}.optim")
+    model = nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
+                          nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
+                          nn.Linear(84, 10))
+    optimizer = optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    x = lib.put(_random(64, 3, 32, 32))
+    y = lib.put(np.random.default_rng(1).integers(0, 10, 64))
+    loss_of = nn.CrossEntropyLoss()
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def _overhead(lib: Any) -> Step:
@@ -329,7 +391,9 @@ def _backward_overhead(lib: Any) -> Step:
 
 
 _M16 = 1 << 24
-_EAGER = ("numpy", "jax")  # cases of clgrad and PyTorch alone skip these
+_CONVOLUTIONS = (((16, 64, 32, 32), (64, 64, 3, 3)), ((16, 128, 16, 16), (128, 128, 3, 3)),
+                 ((16, 256, 8, 8), (256, 256, 3, 3)), ((16, 512, 4, 4), (512, 512, 3, 3)),
+                 ((16, 64, 32, 32), (256, 64, 1, 1)), ((16, 64, 32, 32), (64, 1, 3, 3)))
 
 CASES = (
     *(_matmul(f"{n}x{n}x{n}", (n, n), (n, n)) for n in (64, 128, 256, 512, 1024, 2048)),
@@ -349,6 +413,10 @@ CASES = (
          8.0 * 4096 * 2048, "B"),
     Case("softmax 4096x1024", {"*": _call(lambda np_, a: np_.softmax(a, -1), (4096, 1024)), "jax": _softmax_jax,
                                "numpy": _call(_softmax_numpy, (4096, 1024))}, 8.0 * 4096 * 1024, "B"),
+    *(_conv(f"{'x'.join(map(str, x))} with {'x'.join(map(str, w))}{' and back' if back else ''}", x, w, back)
+      for x, w in _CONVOLUTIONS for back in (False, True)),
+    Case("max_pool2d 16x64x64x64", {"*": _max_pool}, 5.0 * 16 * 64 * 64 * 64, "B", skip=_EAGER),
+    Case("LeNet, batch 64, SGD", {"*": _lenet}, skip=_EAGER),
     Case("two layers 64x1000x100x10", {"*": _two_layers_eager, "numpy": _two_layers_numpy, "jax": _two_layers_jax}),
     Case("digits MLP, batch 64, Adam", {"*": _digits}, skip=_EAGER),
     Case("loading, batch 64 of 3x64x64, in the process", {"*": _loading()}, 64.0, "samples", skip=_EAGER),
