@@ -75,12 +75,21 @@ class Pool:
                at.offset, *plan.tail, nbytes=x.nbytes + out.nbytes)
         return out
 
+    def both(self, x: Array, windows: Windows) -> tuple[Array, Array]:
+        """Values and positions of the kind that has both."""
+        rank = len(windows.space)
+        index = empty((*x.shape[:x.ndim - rank], *windows.size), positions(windows), x.device)
+        return self(x, windows, index), index
+
     def _plan(self, x: Array, at: Array, w: Windows, include_pad: int, divisor: int) -> _Plan:
         device, rank = x.device, len(w.space)
         check_device(device, x.dtype)
         module = kernels.template("pool").module
         back = self.kind in module.GATHERED
         space = w.space if back else w.size
+        by_planes = (self.kind == "spread" and device.wide_core and x.dtype.c == x.dtype.compute
+                     and prod(x.shape[:x.ndim - rank]) >= 4 * device.facts.compute_units)
+        kind = "place" if by_planes else self.kind
         lead = x.shape[:x.ndim - rank]
         if self.kind == "columns":
             lead = (*lead, *w.taps)
@@ -91,11 +100,11 @@ class Pool:
                            4 * (max(w.space) + 1) * (max(w.size) + 1))
         i = letter(index)
         itype = at.dtype.c if at is not x else positions(w).c
-        k = kernel(device, "pool", "pool", f"PP{i}P{i}" + i * 22, self.kind, kind=self.kind, form=form(device),
+        k = kernel(device, "pool", "pool", f"PP{i}P{i}" + i * 22, kind, kind=kind, form=form(device),
                    ctype=x.dtype.c, T=x.dtype.compute, itype=itype, index=index, adaptive=w.taps is None)
         units, taps = prod(shape), prod(w.taps or (4,))
         if device.wide_core:
-            units //= max(1, space[-1])
+            units //= max(1, prod(space) if by_planes else space[-1])
             count = workers(device, prod(shape) * taps, 4, 8192)
             each = -(-units // max(1, min(units, count)))
             gsize, lsize = (-(-units // max(1, each)),), (1,)

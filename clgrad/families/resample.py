@@ -33,10 +33,18 @@ def resample(op: str, x: Array, dim: int, size: int, scale: float, mode: str, al
     i = letter(index)
     T = x.dtype.compute
     real = "f" if T == "float" or mode.startswith("nearest") else "d"
+    lines = x.size // (n * inner)
+    way = "each"
+    if device.wide_core and lines >= 4 * device.facts.compute_units:
+        way = "add" if back and x.dtype.c == T else "lines" if inner == 1 and not back else "each"
     k = kernel(device, "resample", "resample", f"PP{i}{i}{i}{i}{real}{i}{i}", op, mode=mode, align=align, back=back,
-               form=form(device), ctype=x.dtype.c, T=T, index=index)
+               way=way, form=form(device), ctype=x.dtype.c, T=T, index=index)
     units = out.size // inner
-    if device.wide_core:
+    if way != "each":
+        units = lines
+        each = max(1, min(8 if inner == 1 else 1, units // (4 * device.facts.compute_units)))
+        gsize, lsize = (-(-units // each),), (1,)
+    elif device.wide_core:
         taps = kernels.template("resample").module.TAPS[mode]
         each = -(-units // min(units, workers(device, out.size * taps, 4, 4096)))
         gsize, lsize = (-(-units // each),), (1,)

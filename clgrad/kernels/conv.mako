@@ -126,34 +126,34 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
     const global ${ctype} *a = A + (offset + shift + g * a_g + m0 * a_m);
     index_t r = first;
 % if along == "r" and lanes >= 8:
-    // Runs of ${points} along r, which lie together in memory, are turned in registers, 8 lanes at a time.
+    // Runs of ${points} along r, which lie together in memory, are turned in registers, 8 lanes at a time; lanes beyond
+    // the last repeat it, as nobody stores what comes of them.
     const index_t run = R1 * R2 * R3;
-    if (count == ${lanes})
-        for (; r + ${points} <= last; r += ${points}) {
-            const index_t r0 = r / run, within = r % run;
-            if (within + ${points} > run) {
-                for (index_t q = r; q < r + ${points}; q++)
-                    for (int i = 0; i < ${lanes}; i++)
-                        p[(q + 1) * ${lanes} + i] = ${load("a", "q / run * a_r0 + q % run + i * a_m")};
-            } else {
-                const global ${ctype} *s = a + (r0 * a_r0 + within);
-                for (int i = 0; i < ${lanes}; i += 8) {
+    for (; r + ${points} <= last; r += ${points}) {
+        const index_t r0 = r / run, within = r % run;
+        if (within + ${points} > run) {
+            for (index_t q = r; q < r + ${points}; q++)
+                for (int i = 0; i < ${lanes}; i++)
+                    p[(q + 1) * ${lanes} + i] = ${load("a", "q / run * a_r0 + q % run + min(i, count - 1) * a_m")};
+        } else {
+            const global ${ctype} *s = a + (r0 * a_r0 + within);
+            for (int i = 0; i < ${lanes}; i += 8) {
 <% names = [f"v{i}" for i in range(8)] %>\
 % for i in range(8):
-                    const ${V(8)} v${i} = ${load("s", f"(i + {i}) * a_m", 8)};
+                const ${V(8)} v${i} = ${load("s", f"min(i + {i}, count - 1) * a_m", 8)};
 % endfor
 % for round_ in range(3):
 <% text, names = interleaved(names, 8, "xyz"[round_]) %>\
 % for line in text:
-                    ${line}
+                ${line}
 % endfor
 % endfor
 % for i in range(8):
-                    vstore8(${names[i]}, 0, p + (r + 1 + ${i}) * ${lanes} + i);
+                vstore8(${names[i]}, 0, p + (r + 1 + ${i}) * ${lanes} + i);
 % endfor
-                }
             }
         }
+    }
 % elif along == "r" and lanes == 1:
     // one lane: whole runs are copied as they lie
     const index_t run = R1 * R2 * R3;
@@ -166,8 +166,13 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
         for (; i < n; i++) p[r + 1 + i] = ${load("s", "i")};
     }
 % endif
+    index_t r3 = 0, r2 = 0, r1 = 0, r0 = 0;
+    if (r < last) { r3 = r % R3; r2 = r / R3 % R2; r1 = r / R3 / R2 % R1; r0 = r / R3 / R2 / R1; }
     for (; r < last; r++) {
-        const index_t at = r / R3 / R2 / R1 * a_r0 + r / R3 / R2 % R1 * a_r1 + r / R3 % R2 * a_r2 + r % R3 * a_r3;
+        const index_t at = r0 * a_r0 + r1 * a_r1 + r2 * a_r2 + r3 * a_r3;
+        { const bool w = ++r3 == R3; r3 = w ? 0 : r3; r2 += w;
+          const bool h = r2 == R2; r2 = h ? 0 : r2; r1 += h;
+          const bool d = r1 == R1; r1 = d ? 0 : r1; r0 += d; }
         global T *row = p + (r + 1) * ${lanes};
         for (int i = 0; i < count; i++) row[i] = ${load("a", "at + i * a_m")};
         for (int i = count; i < ${lanes}; i++) row[i] = 0;

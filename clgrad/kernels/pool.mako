@@ -1,9 +1,11 @@
 ## Windows over up to three axes of space, plane by plane; every kind gathers, so that sums have one fixed order.
 ##
-##   max      y[o] = max of x over o's window          argmax   where that is, counted within the plane
+##   max      y[o] = max of x over o's window          argmax   where that is, counted within the plane; both: both
 ##   pick     y[o] = x[index[o]]                       spread   dx[i] = sum of g[o] over windows whose index is i
 ##   mean     y[o] = sum of x over o's window / size   unmean   dx[i] = sum of g[o] / size of o over windows that hold i
 ##   columns  y[k, o] = x at tap k of o's window       fold     dx[i] = sum of g[k, o] over the taps that lie on i
+##
+##   place    the same as spread, by planes: a work-item adds its planes' values in the order of the windows
 ##
 ## A window starts at o * stride - pad and has taps dilation apart; an adaptive one is [o*N/O, (o+1)*N/O), rounded out.
 ## wide: a work-item takes rows of the result. many: a work-item takes every so many elements.
@@ -15,7 +17,7 @@
         return params["local"] <= facts.max_work_group_size
 
     AXES = ("d", "h", "w")
-    GATHERED = ("spread", "unmean", "fold")  # kinds whose result has the input's size
+    GATHERED = ("spread", "place", "unmean", "fold")  # kinds whose result has the input's size
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
@@ -39,7 +41,7 @@ typedef ${itype} position_t;
 static inline index_t up(index_t a, index_t b) { return a > 0 ? (a + b - 1) / b : 0; }  // ceil(a / b), at least 0
 
 kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *restrict out, const global ${ctype} *restrict x, index_t x_offset,
-                        const global position_t *restrict at, index_t at_offset, SIZES(d), SIZES(h), SIZES(w),
+                        ${"" if kind == "both" else "const "}global position_t *restrict at, index_t at_offset, SIZES(d), SIZES(h), SIZES(w),
                         index_t include_pad, index_t divisor, index_t units, index_t each)
 {
     x += x_offset;
@@ -49,7 +51,17 @@ kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *r
     result = "N" if back else "O"
     planes = "Kd * Kh * Kw * " if kind == "columns" else ""
 %>\
-% if form == "wide":
+% if kind == "place":
+    const index_t first = get_global_id(0) * each, last = min(units, first + each);
+    for (index_t u = first; u < last; u++) {
+        global ${ctype} *plane = out + u * N;
+        for (index_t i = 0; i < N; i++) plane[i] = 0;
+        for (index_t o = u * O; o < (u + 1) * O; o++) {
+            const index_t here = at[o];
+            if (here >= 0) plane[here] += x[o];
+        }
+    }
+% elif form == "wide":
     const index_t first = get_global_id(0) * each, last = min(units, first + each);
     for (index_t u = first; u < last; u++) {
         const index_t h = u % ${result}h, d = u / ${result}h % ${result}d, plane = u / ${result}h / ${result}d;
@@ -112,7 +124,7 @@ ${reach("d")}${reach("h")}\
             const index_t iw = w * Sw - Pw + plane % Kw * Lw, ih = h * Sh - Ph + plane / Kw % Kh * Lh, id = d * Sd - Pd + plane / Kw / Kh % Kd * Ld;
             const bool inside = iw >= 0 && iw < Nw && ih >= 0 && ih < Nh && id >= 0 && id < Nd;
             ${put("place", f"inside ? {x('inside ? ((p * Nd + id) * Nh + ih) * Nw + iw : 0')} : (T)0")}
-% elif kind in ("max", "argmax"):
+% elif kind in ("max", "argmax", "both"):
             const bool none = from_d >= to_d || from_h >= to_h || from_w >= to_w;  // wide dilations can miss everything
             index_t best = none ? -1 : (from_d * Nh + from_h) * Nw + from_w;
             T most = none ? (T)-INFINITY : ${x("plane * N + (none ? 0 : best)")};
@@ -123,10 +135,13 @@ ${reach("d")}${reach("h")}\
                 const T v = ${x("plane * N + here")};
                 const bool better = v > most || v != v;  // the last NaN wins
                 most = better ? v : most;
-    % if kind == "argmax":
+    % if kind != "max":
                 best = better ? here : best;
     % endif
             }
+    % if kind == "both":
+            at[place] = best;
+    % endif
             ${put("place", "best" if kind == "argmax" else "most")}
 % elif kind == "mean":
             T sum = 0;

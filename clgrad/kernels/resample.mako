@@ -2,6 +2,9 @@
 ##
 ##   out[u, o, k] = sum over t of weight_t(o) * x[u, index_t(o), k]
 ##   back:  dx[u, i, k] = sum over o near i of weight_t(o) * g[u, o, k] where index_t(o) = i
+##   add:   the same by outer lines u: a work-item adds each o to where it was read from, in order
+##
+## wide: positions are worked out once for all k, and where inner is 1 once for a block of outer lines.
 ##
 ## Where o lies in x ("source"):  nearest        floor(o * scale)
 ##                                nearest-exact  floor((o + 1/2) * scale)
@@ -61,7 +64,38 @@ kernel void ${function}(global ${ctype} *restrict out, const global ${ctype} *re
                         index_t O, index_t inner, ${C} scale, index_t units, index_t each)
 {
     x += x_offset;
-% if form == "wide":
+% if way == "add" or way == "lines":
+    // units are blocks of outer lines
+    const index_t first = get_global_id(0) * each, last = min(units, first + each);
+    index_t at[${taps}];
+    T weight[${taps}];
+    % if way == "add":
+    for (index_t i = first * N * inner; i < last * N * inner; i++) out[i] = 0;
+    for (index_t o = 0; o < O; o++) {
+        taps_of(o, N, scale, at, weight);
+        for (index_t u = first; u < last; u++) {
+        % for t in range(taps):
+            global ${ctype} *to${t} = out + (u * N + at[${t}]) * inner;
+        % endfor
+            const global ${ctype} *g = x + (u * O + o) * inner;
+        % for t in range(taps):
+            for (index_t k = 0; k < inner; k++) to${t}[k] += weight[${t}] * g[k];
+        % endfor
+        }
+    }
+    % else:
+    for (index_t o = 0; o < O; o++) {
+        taps_of(o, N, scale, at, weight);
+        for (index_t u = first; u < last; u++) {
+            T sum = 0;
+        % for t in range(taps):
+            sum += weight[${t}] * ${x(f"u * N + at[{t}]")};
+        % endfor
+            ${prelude.store(ctype, T, "out", "u * O + o", "sum")}
+        }
+    }
+    % endif
+% elif form == "wide":
     const index_t first = get_global_id(0) * each, last = min(units, first + each);
     for (index_t u = first; u < last; u++) {
 ${unit()}
@@ -80,9 +114,11 @@ ${element()}
 
 <%def name="unit()">\
 % if back:
+<% shift = 0 if align or mode == "nearest" else 0.5 %>\
         // results that may have read i: the source's formula turned round, and rounded outwards; the ends take what was clamped
         const index_t i = u % N, row = u / N;
-        const C low = ((C)i - ${taps // 2}) / scale - 1, high = ((C)i + ${taps // 2 + 1}) / scale + 2;
+        const C low = (i - (C)${taps // 2} + (C)${shift if taps > 1 else 0}) / scale - (C)${shift} - (C)0.125;
+        const C high = (i + (C)${max(1, taps // 2)} + (C)${shift if taps > 1 else 0}) / scale - (C)${shift} + (C)1.125;
         const index_t from = i == 0 || scale == 0 ? 0 : (index_t)clamp(low, (C)0, (C)O);
         const index_t to = i == N - 1 || scale == 0 ? O : (index_t)clamp(high, (C)0, (C)O);
 % else:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.mode import is_grad_enabled
+from ..autograd.variable import Variable
 from ..core import dtypes
 from ..core.errors import ShapeError, bad
 from ..families.pool import Pool, Windows
@@ -20,11 +22,12 @@ from .conv import hashable, per_axis
 from .declare import composite, driver
 from .elementwise import abs, astype, relu, sign
 from .fancy import scatter
+from .reduce import mean
 from .shape import reshape
 
 _windows = lru_cache(4096)(Windows)
-_max, _argmax, _pick, _spread, _mean, _unmean, _columns, _fold = (
-    Pool(kind) for kind in ("max", "argmax", "pick", "spread", "mean", "unmean", "columns", "fold"))
+_max, _argmax, _both, _pick, _spread, _mean, _unmean, _columns, _fold = (
+    Pool(kind) for kind in ("max", "argmax", "both", "pick", "spread", "mean", "unmean", "columns", "fold"))
 
 
 # References: windows by name of their elements, from the definition -------------------------------------------------
@@ -165,6 +168,10 @@ pool_max = driver("pool_max", "x, windows", "pool", run=_max,
                   ref=lambda x, windows: _pick_ref(x, _index_ref(x, windows), windows),
                   grad=[lambda g, x, windows: pool_spread(g, pool_index(x, windows), windows)],
                   cases=_cases("space"), **_HIDDEN, doc="Each window's largest element.")
+pool_both = driver("pool_both", "x, windows", "pool", several=True, run=_both.both,
+                   ref=lambda x, windows: (_pick_ref(x, _index_ref(x, windows), windows), _index_ref(x, windows)),
+                   grad=lambda g, out, windows: (pool_spread(g[0], out[1], windows),), cases=_cases("space"), **_HIDDEN,
+                   doc="Each window's largest element and where it lies, as a gradient wants them.")
 pool_pick = driver("pool_pick", "x, index, windows", "pool", tensors=("x", "index"), ref=_pick_ref,
                    run=lambda x, index, windows: _pick(x, windows, index),
                    grad=[lambda g, index, windows: pool_spread(g, index, windows), ZERO_GRAD],
@@ -236,9 +243,11 @@ def _windows_of(op: str, shape: tuple, rank: int, kernel_size: Any, stride: Any,
 
 
 def _maxima(input: Any, windows: Windows, return_indices: bool) -> Any:
-    if not return_indices:
+    wanted = isinstance(input, Variable) and input.requires_grad and is_grad_enabled()
+    if not return_indices and not wanted:
         return pool_max(input, windows)
-    return pool_max(input, windows), astype(pool_index(input, windows), dtypes.int64)
+    values, index = pool_both(input, windows)
+    return (values, astype(index, dtypes.int64)) if return_indices else values
 
 
 def _max_pool(rank: int) -> Any:
@@ -275,7 +284,10 @@ def _adaptive(op: str, input: Any, output_size: Any, rank: int) -> Windows:
 
 def _adaptive_avg(rank: int) -> Any:
     def run(input: Any, output_size: Any) -> Any:
-        return pool_mean(input, _adaptive(f"adaptive_avg_pool{rank}d", input, output_size, rank))
+        w = _adaptive(f"adaptive_avg_pool{rank}d", input, output_size, rank)
+        if set(w.size) == {1}:
+            return mean(input, tuple(range(-rank, 0)), True)
+        return pool_mean(input, w)
 
     return run
 

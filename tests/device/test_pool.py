@@ -26,9 +26,35 @@ def test_both_forms(name: str, form) -> None:
     op = OPS[name]
     for number, sample in enumerate(samples(op, dtypes.float32)):
         arrays = [on_device(x, "sliced" if number == 1 else "contiguous") for x in sample.inputs]
+        out, label = call(clgrad.ops.ALL[name], arrays, sample.attrs), f"{name} {sample.attrs}"
+        if op.several:
+            for got, expected in zip(out, op.ref(*sample.inputs, **sample.attrs)):
+                assert_close(got, expected, dtype=expected.dtype, message=label)
+            continue
         expected, result = expected_of(op, sample.inputs, sample.attrs)
-        assert_close(call(clgrad.ops.ALL[name], arrays, sample.attrs), expected, dtype=result, scale=4,
-                     message=f"{name} {sample.attrs}")
+        assert_close(out, expected, dtype=result, scale=4, message=label)
+
+
+def test_many_planes_and_lines(form, rng: np.random.Generator) -> None:
+    """Enough of them that each has a work-item to itself: gradients are added plane by plane, line by line."""
+    v = Variable(from_host(rng.permutation(41 * 3 * 6 * 5).reshape(41, 3, 6, 5).astype(np.float32)), requires_grad=True)
+    out = F.max_pool2d(v, 3, 2, 1)
+    index = F.max_pool2d(v.detach(), 3, 2, 1, return_indices=True)[1].numpy().reshape(41 * 3, -1)
+    out.sum().backward()
+    expected = np.zeros((41 * 3, 30), np.float32)
+    for row, at in zip(expected, index):
+        np.add.at(row, at, 1)
+    assert_close(v.grad, expected.reshape(v.shape))
+    for mode in ("nearest", "linear", "cubic"):
+        x, g = rng.standard_normal((41, 3, 7)).astype(np.float32), rng.standard_normal((41, 3, 12)).astype(np.float32)
+        back = {"dim": 2, "size": 7, "scale": 7 / 12, "mode": mode, "align": False}
+        for dim, (a, b) in ((2, (x, g)), (1, (x.swapaxes(1, 2), g.swapaxes(1, 2)))):
+            op = clgrad.ops.ALL["resample"], clgrad.ops.ALL["resample_back"]
+            there, again = {**back, "dim": dim, "size": 12}, {**back, "dim": dim}
+            a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+            for function, host, attrs in ((op[0], a, there), (op[1], b, again)):
+                assert_close(function(from_host(host), **attrs), function.op.ref(host.astype(np.float64), **attrs),
+                             scale=4, message=f"{function.op.name} {attrs}")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
