@@ -23,7 +23,7 @@ from .plans import INT_BYTES, Plans, check_device, form
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
 _FEW = 4  # lanes up to which vectors run along the points
-_UNROLLED = 3  # taps along the last axis up to which the kernel is unrolled
+_UNROLLED = 4  # taps along the last axis up to which the kernel is unrolled
 
 Ints = tuple[int, ...]
 

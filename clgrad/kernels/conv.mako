@@ -126,18 +126,19 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
     const global ${ctype} *a = A + (offset + shift + g * a_g + m0 * a_m);
     index_t r = first;
 % if along == "r" and lanes >= 8:
-    // Runs of ${points} along r, which lie together in memory, are turned in registers, 8 lanes at a time; lanes beyond
-    // the last repeat it, as nobody stores what comes of them.
-    const index_t run = R1 * R2 * R3;
-    for (; r + ${points} <= last; r += ${points}) {
-        const index_t r0 = r / run, within = r % run;
-        if (within + ${points} > run) {
-            for (index_t q = r; q < r + ${points}; q++)
-                for (int i = 0; i < ${lanes}; i++)
-                    p[(q + 1) * ${lanes} + i] = ${load("a", "q / run * a_r0 + q % run + min(i, count - 1) * a_m")};
-        } else {
-            const global ${ctype} *s = a + (r0 * a_r0 + within);
-            for (int i = 0; i < ${lanes}; i += 8) {
+    // Runs of ${points} along r, which lie together in memory, are turned in registers, 8 lanes at a time and these down all
+    // rows, so that memory is read in few straight lines. Lanes beyond the last repeat it: nobody stores what comes of them.
+    const index_t run = R1 * R2 * R3, whole = first + (last - first) / ${points} * ${points};
+    for (int i = 0; i < ${lanes}; i += 8) {
+        for (r = first; r < whole; r += ${points}) {
+            const index_t within = r % run;
+            const global ${ctype} *s = a + (r / run * a_r0 + within);
+            global T *q = p + (r + 1) * ${lanes} + i;
+            if (within + ${points} > run) {
+                for (int k = 0; k < ${points}; k++)
+                    for (int l = 0; l < 8; l++)
+                        q[k * ${lanes} + l] = ${load("a", "(r + k) / run * a_r0 + (r + k) % run + min(i + l, count - 1) * a_m")};
+            } else {
 <% names = [f"v{i}" for i in range(8)] %>\
 % for i in range(8):
                 const ${V(8)} v${i} = ${load("s", f"min(i + {i}, count - 1) * a_m", 8)};
@@ -149,11 +150,12 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
 % endfor
 % endfor
 % for i in range(8):
-                vstore8(${names[i]}, 0, p + (r + 1 + ${i}) * ${lanes} + i);
+                vstore8(${names[i]}, 0, q + ${i * lanes});
 % endfor
             }
         }
     }
+    r = whole;
 % elif along == "r" and lanes == 1:
     // one lane: whole runs are copied as they lie
     const index_t run = R1 * R2 * R3;
