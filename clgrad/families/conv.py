@@ -14,6 +14,7 @@ from typing import Any
 from .. import kernels
 from ..core import shapes
 from ..core.dtypes import DType
+from ..core.errors import DeviceError, bad
 from ..ndarray import Array, Storage, full
 from ..runtime.device import Device, Facts
 from ..runtime.launch import launch
@@ -336,6 +337,10 @@ def _fitting(facts: Facts, acc: str) -> dict[str, int]:
     params = dict(module.DEFAULT["many"][_ITEM[acc]])
     while not module.valid(params, facts, _ITEM[acc]):
         key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
+        if params[key] <= params["block_n"]:
+            raise DeviceError(bad("conv", f"work-groups of at most {facts.max_work_group_size} and "
+                                  f"{facts.local_mem_size} bytes of local memory", "16 work-items and 4 KiB",
+                                  "Set CLGRAD_FORM=wide."))
         params[key] //= 2
     return params
 

@@ -37,7 +37,8 @@ def local_bytes(params, itemsize):
 def valid(params, facts, itemsize=4):
     """Whether these parameters, which hold the keys of one form, can run on a device with these facts."""
     if "group_m" in params:
-        return (params["group_m"] * params["group_n"] <= facts.max_work_group_size
+        return (params["group_m"] >= params["block_n"]  # a work-item copies values of one point only
+                and params["group_m"] * params["group_n"] <= facts.max_work_group_size
                 and local_bytes(params, itemsize) <= facts.local_mem_size)
     return params["width"] * itemsize <= 64
 %>
