@@ -24,7 +24,7 @@ from .plans import INT_BYTES, Plans, check_device, form
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
 _FEW = 4  # lanes up to which vectors run along the points
-_UNROLLED = 4  # taps along the last axis up to which the kernel is unrolled
+_UNROLLED = 4  # taps along the last axis up to which a kernel of whole vectors is unrolled
 
 Ints = tuple[int, ...]
 
@@ -161,9 +161,9 @@ def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array
 
 
 def _tile_of(M: int, most: int) -> tuple[int, int]:
-    """Vectors and width of a panel: as few lanes as hold M, else the split of least work."""
+    """Vectors and width of a panel: as few lanes as hold M, though no fewer than four, else the split of least work."""
     width = most
-    while width > 1 and width // 2 >= M:
+    while width > 4 and width // 2 >= M:
         width //= 2
     if width >= M:
         return 1, width
@@ -251,7 +251,7 @@ def _packed(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int) -
 
 
 def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> None:
-    lanes = 1 if p.M == 1 else 2 if p.M == 2 else 4
+    lanes = 1 if p.M == 1 else 4
     packed, panels = _packed(s, p, bias, 1, lanes)
     width = most
     while width > p.j[3]:
@@ -304,10 +304,11 @@ def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, po
     group = min(tiles, max(1, min(group, _ceil(p.groups * panels * splits * tiles, units))))
     count = p.groups * p.M * p.J
     target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
+    taps = p.r[3] if p.r[3] <= _UNROLLED and lanes >= 16 else 0
     s.add("tile", p.groups * splits * panels * _ceil(tiles, group), 1,
           [p.J, p.M, panels, group, splits, chunk, *p.j[1:], *p.r, *x.args, packed, target, p.out_shift, *p.out,
            _run(p), count],
-          out=out, vectors=vectors, width=width, points=points, taps=p.r[3] if p.r[3] <= _UNROLLED else 0)
+          out=out, vectors=vectors, width=width, points=points, taps=taps)
     _add_up(s, target, splits, count)
 
 

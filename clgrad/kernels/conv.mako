@@ -14,7 +14,7 @@
 PARAMS = {
     "points": (8,),              # wide: j of a register tile
     "vectors": (1, 2),
-    "width": (1, 2, 4, 8, 16),
+    "width": (4, 8, 16),
     "group_m": (4, 8, 16),       # many: work-items, results of each, and steps of r
     "group_n": (8, 16, 32),
     "block_m": (2, 4),
@@ -236,7 +236,7 @@ kernel void tile(index_t J, index_t M, index_t panels, index_t group, index_t sp
 ${step(i)}\
 % endfor
 % for v in range(vectors):
-        const ${V(width)} b${v} = split == 0 ? ${f"vload{width}({v}, a)" if width > 1 else "a[0]"} : (${V(width)})0;
+        const ${V(width)} b${v} = split == 0 ? vload${width}(${v}, a) : (${V(width)})0;
 % endfor
 % for i, v in each:
         ${V(width)} c${i}_${v} = b${v};
@@ -251,7 +251,7 @@ ${step(i)}\
 % for s in range(steps):
                 {
 % for v in range(vectors):
-                const ${V(width)} q${v} = ${f"vload{width}({v + s * vectors}, q)" if width > 1 else f"q[{s}]"};
+                const ${V(width)} q${v} = vload${width}(${v + s * vectors}, q);
 % endfor
 % for i in range(points):
                 { const T p = x${i}[at];\
@@ -271,11 +271,6 @@ ${step(i)}\
             // from a vector a point to ${points} points a lane, which lie together in memory
             T turned[${points * width}];
 <% names = [f"c{i}_{v}" for i in range(points)] %>\
-% if width == 1:
-% for i in range(points):
-            turned[${i}] = ${names[i]};
-% endfor
-% else:
 % for round_ in range(3):
 <% text, names = interleaved(names, width, "xyz"[round_]) %>\
 % for line in text:
@@ -285,7 +280,6 @@ ${step(i)}\
 % for i in range(points):
             vstore${width}(${names[i]}, ${i}, turned);
 % endfor
-% endif
             const int mine = min(${width}, count - ${v * width});
             if (full && start % run + ${points} <= run) {
                 for (int i = 0; i < mine; i++) {
@@ -339,7 +333,7 @@ kernel void strip(index_t units, index_t each, index_t M, index_t J1, index_t J2
                 index_t at = r0 * xr0 + r1 * xr1 + r2 * xr2 + j3;
                 for (index_t r3 = 0; r3 < R3; r3++) {
 % for i in range(rows):
-                    { const ${V(width)} p = ${f"vload{width}(0, x{i} + at)" if width > 1 else f"x{i}[at]"};\
+                    { const ${V(width)} p = vload${width}(0, x${i} + at);\
 % for m in range(lanes):
  c${i}_${m} += p * q[${m}];\
 % endfor
@@ -353,7 +347,7 @@ kernel void strip(index_t units, index_t each, index_t M, index_t J1, index_t J2
             if (${m} < count) {
 % if spread:
                 T turned[${width}];
-                ${f"vstore{width}(c{i}_{m}, 0, turned);" if width > 1 else f"turned[0] = c{i}_{m};"}
+                vstore${width}(c${i}_${m}, 0, turned);
                 for (int k = 0; k < ${width}; k++) {
                     ${store(f"o{i} + {m} * o_m + (j3 + k) * oj3", "turned[k]")}
                 }
