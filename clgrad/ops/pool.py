@@ -17,6 +17,7 @@ from ..autograd.variable import Variable
 from ..core import dtypes
 from ..core.errors import ShapeError, bad
 from ..families.pool import Pool, Windows
+from ..ndarray import full
 from ..table import ZERO_GRAD, Case
 from .conv import hashable, per_axis
 from .declare import composite, driver
@@ -331,8 +332,6 @@ def _unpool(rank: int) -> Any:
             size = wanted
         lead = input.shape[:-rank]
         rows, at = reshape(input, (prod(lead), prod(space))), reshape(indices, (prod(lead), prod(space)))
-        from ..ndarray import full
-
         blank = full((prod(lead), prod(size)), 0, input.dtype, input.device)
         return reshape(scatter(blank, 1, at, rows), (*lead, *size))
 
