@@ -17,6 +17,18 @@ DTYPES = {d.name: d for d in dtypes.ALL}
 PAIRS = [(name, d.name) for name, op in OPS.items() for d in dtypes.ALL if op.takes(d) and op.cases]
 
 
+READ_OTHERWISE = ("float16", "bfloat16", "float64", "complex64", "int8")
+
+
+def _layouts(op: Op, dtype: str, number: int) -> tuple[str, ...]:
+    """Each layout of each case is a kernel to build: all of them in float32, the first case's in every dtype, and with
+    strides where elements are not read one by one as they are."""
+    if dtype == "float32":
+        whole = isinstance(op.domain, Matrices) or any(isinstance(d, Matrices) for d in op.domain)
+        return LAYOUTS[:3 if whole else 4]
+    return () if number else ("contiguous", "sliced") if dtype in READ_OTHERWISE else ("contiguous",)
+
+
 def _scale(name: str) -> float:
     """Sums of many terms, and powers, lose a little more than one operation does."""
     return 8.0 if OPS[name].family in ("matmul", "reduce", "softmax", "linalg") or "pow" in name else 1.0
@@ -29,10 +41,7 @@ def test_values(name: str, dtype: str, device) -> None:
     if DTYPES[dtype].real is dtypes.float64 and not device.facts.fp64:
         pytest.skip("the device has no float64")
     for number, sample in enumerate(samples(op, DTYPES[dtype])):
-        # Each layout of each case is a kernel to build: all of them in float32, the first case's in every dtype.
-        whole = isinstance(op.domain, Matrices) or any(isinstance(d, Matrices) for d in op.domain)
-        layouts = LAYOUTS[:3 if whole else 4] if dtype == "float32" else ("contiguous", "sliced") if number == 0 else ()
-        for layout in layouts:
+        for layout in _layouts(op, dtype, number):
             hosts, arrays = laid_out(sample.inputs, layout)
             out = call(function, arrays, sample.attrs)
             label = f"{name} {[x.shape for x in hosts]} {sample.attrs} {layout}"
