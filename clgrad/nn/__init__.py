@@ -69,3 +69,13 @@ from .space import UpsamplingNearest2d as UpsamplingNearest2d
 from .space import ZeroPad1d as ZeroPad1d
 from .space import ZeroPad2d as ZeroPad2d
 from .space import ZeroPad3d as ZeroPad3d
+from .norm import BatchNorm1d as BatchNorm1d
+from .norm import BatchNorm2d as BatchNorm2d
+from .norm import BatchNorm3d as BatchNorm3d
+from .norm import GroupNorm as GroupNorm
+from .norm import InstanceNorm1d as InstanceNorm1d
+from .norm import InstanceNorm2d as InstanceNorm2d
+from .norm import InstanceNorm3d as InstanceNorm3d
+from .norm import LayerNorm as LayerNorm
+from .norm import LocalResponseNorm as LocalResponseNorm
+from .norm import RMSNorm as RMSNorm

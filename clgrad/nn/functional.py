@@ -23,6 +23,13 @@ from ..ops.softmax import cross_entropy_rows
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from .functional_space import *
+from .functional_norm import batch_norm as batch_norm
+from .functional_norm import group_norm as group_norm
+from .functional_norm import instance_norm as instance_norm
+from .functional_norm import layer_norm as layer_norm
+from .functional_norm import local_response_norm as local_response_norm
+from .functional_norm import normalize as normalize
+from .functional_norm import rms_norm as rms_norm
 
 gelu, sigmoid, silu, tanh = ops.gelu, ops.sigmoid, ops.silu, ops.tanh
 

@@ -20,6 +20,7 @@ from . import (
     manipulate,
     matmul,
     matrix,
+    norm,
     pool,
     reduce,
     resample,
@@ -31,7 +32,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, resample, convert)
+             matrix, fft, stft, conv, pool, resample, norm, convert)
 
 
 def _functions() -> dict[str, Callable]:

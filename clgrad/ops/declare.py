@@ -44,7 +44,7 @@ def elementwise(name: str, args: str, *, c: Any, grad: Any, ref: Callable, doc: 
     rule = rule_of(dtype, kinds) if isinstance(dtype, str) else dtype
     mask = (dtype == TRUTH) if mask is None else mask
     run = Elementwise(Expression(name, names, c, rule, mask, vector, header))
-    fields.setdefault("cases", _SHAPES[len(names)])
+    fields = {"cases": _SHAPES.get(len(names), ()), **fields}
     op = Op(name, args, "elementwise", names, run, grad, ref, doc, kinds=kinds,
             c=c if isinstance(c, str) else "; ".join(f"{k}: {v}" for k, v in c.items()), inplace=run.into, **fields)
     return make_function(op, apply)

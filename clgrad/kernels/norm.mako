@@ -1,0 +1,480 @@
+## Rows brought to mean 0 and variance 1 (or, rms, to mean square 1), and the gradients.
+##
+##   forward    y = (x - m) * r * weight + bias           r = 1 / sqrt(var + eps); rms: m = 0, var = mean of x * x
+##   backward   dx = r * (a - mean(a) - h * mean(a * h))  a = dy * weight, h = (x - m) * r; rms: without mean(a)
+##              dweight = sum of dy * h, dbias = sum of dy, over the elements that share a weight
+##
+## Row u is P segments of Q neighbours: element (p, q) lies at u * row_step + p * step + q.
+##   layer   P = 1, a weight an element (q)
+##   group   P = channels of a group, Q = places; a weight a segment
+##   batch   P = samples, Q = places, rows lie side by side; a weight a row
+##
+## Variances are taken about the mean, block by block while a block is in the cache, and joined by the formula of Chan,
+## Golub and LeVeque (1979); so that one pass over memory loses no digits to a large mean.
+##
+## wide, rows:     one work-item a row, vectors along q.
+## wide, columns:  Q = 1 and rows side by side: a vector lane a row.
+## many, group:    one work-group a row, partial results meet in local memory.
+## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
+##
+## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
+<%!
+    PARAMS = {"local": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    BLOCK = 2048
+
+    def valid(params, facts):
+        return params["local"] <= facts.max_work_group_size
+%>
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    W = prelude.vector_width(T) if form == "wide" else 1
+    forward = kind == "forward"
+    joined = not (layout in ("columns", "serial") or affine == "row")  # a row is one stretch of memory
+
+    def x(i, w=1):
+        return prelude.load(ctype, T, "x", i, w)
+
+    def dy(i, w=1):
+        return prelude.load(ctype, T, "dy", i, w)
+
+    def weight(i, w=1):
+        return prelude.load(wtype, T, "weight", i, w)
+
+    def bias(i, w=1):
+        return prelude.load(wtype, T, "bias", i, w)
+
+    def put(i, value, w=1):
+        return prelude.store(ctype, T, "out", i, value, w)
+
+    def vec(w):
+        return prelude.vec(T, w)
+
+    def result(at, q, w, center):
+        """y at a position; q is where an element's own weight lies, and a shared one is in `scale` and `shift`."""
+        value = f"({x(at, w)} - {center}) * r" if center else f"{x(at, w)} * r"
+        scale = weight(q, w) if affine == "element" else "scale"
+        shift = bias(q, w) if affine == "element" else "shift"
+        return value + (f" * {scale}" if has_weight else "") + (f" + {shift}" if has_bias else "")
+
+    def normal(at, w=1):
+        return f"({x(at, w)}{'' if rms else ' - m'}) * r"
+%>
+${prelude.extensions(T, ctype, wtype, rtype)}
+typedef ${index} index_t;
+typedef ${T} T;
+<%def name="lanes_sum(into, vector)">\
+vstore${W}(${vector}, 0, lane);
+        for (int l = 0; l < ${W}; ++l) ${into} += lane[l];\
+</%def>\
+<%def name="settle(u)">\
+        // The row's statistics: kept for the gradients, and mixed into the running ones.
+% if not rms:
+        mean[${u}] = m;
+% endif
+        rstd[${u}] = r;
+% if running:
+        {
+    % if running == "cumulative":
+            const T part = (T)1 / (T)count[count_offset];
+    % else:
+            const T part = momentum;
+    % endif
+            const T unbiased = m2 / (total - 1);
+            const index_t rm = running_mean_offset + ${u}, rv = running_var_offset + ${u};
+            ${prelude.store(rtype, T, "running_mean", "rm", f"(1 - part) * {prelude.load(rtype, T, 'running_mean', 'rm')} + part * m")}
+            ${prelude.store(rtype, T, "running_var", "rv", f"(1 - part) * {prelude.load(rtype, T, 'running_var', 'rv')} + part * unbiased")}
+        }
+% endif
+</%def>\
+<%def name="shared(p)">\
+% if affine == "segment":
+    % if has_weight:
+            const T scale = ${weight(f"(u % groups) * P + {p}")};
+    % endif
+    % if has_bias:
+            const T shift = ${bias(f"(u % groups) * P + {p}")};
+    % endif
+% elif affine == "row":
+    % if has_weight:
+            const T scale = ${weight("u")};
+    % endif
+    % if has_bias:
+            const T shift = ${bias("u")};
+    % endif
+% endif
+</%def>\
+kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset,
+% if not forward:
+                        const global ${ctype} *dy, index_t dy_offset, global T *sums,
+% endif
+                        const global ${wtype} *weight, index_t weight_offset,
+% if forward:
+                        const global ${wtype} *bias, index_t bias_offset, T eps,
+% endif
+% if running:
+                        global ${rtype} *running_mean, index_t running_mean_offset,
+                        global ${rtype} *running_var, index_t running_var_offset, T momentum,
+                        const global long *count, index_t count_offset,
+% endif
+                        global T *mean, global T *rstd, index_t P, index_t Q, index_t step, index_t row_step,
+                        index_t groups, index_t rows, index_t units)
+{
+    x += x_offset;
+    weight += weight_offset;
+% if forward:
+    bias += bias_offset;
+% else:
+    dy += dy_offset;
+% endif
+    const T total = (T)P * (T)Q;
+% if form == "wide" and layout == "rows":
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = (index_t)get_global_id(0) * share;
+    const index_t last = min(first + share, units);
+    T lane[${W}];
+<% V = vec(W) %>
+    % if forward:
+    for (index_t u = first; u < last; ++u) {
+        const index_t base = u * row_step;
+        T m = 0, m2 = 0;
+        {
+            index_t seen = 0;
+            const index_t segments = ${"1" if joined else "P"}, length = ${"P * Q" if joined else "Q"};
+            for (index_t p = 0; p < segments; ++p)
+                for (index_t q0 = 0; q0 < length; q0 += ${BLOCK}) {
+                    const index_t at = base + p * step + q0, n = min(length - q0, (index_t)${BLOCK});
+                    index_t q;
+                    T center = 0, square = 0;
+                    ${V} sum = (${V})(0);
+        % if not rms:
+                    for (q = 0; q + ${W} <= n; q += ${W}) sum += ${x("at + q", W)};
+                    ${lanes_sum("center", "sum")}
+                    for (; q < n; ++q) center += ${x("at + q")};
+                    center /= (T)n;
+                    sum = (${V})(0);
+        % endif
+                    for (q = 0; q + ${W} <= n; q += ${W}) {
+                        const ${V} d = ${x("at + q", W)} - center;
+                        sum += d * d;
+                    }
+                    ${lanes_sum("square", "sum")}
+                    for (; q < n; ++q) {
+                        const T d = ${x("at + q")} - center;
+                        square += d * d;
+                    }
+        % if rms:
+                    m2 += square;
+        % else:
+                    const T d = center - m, part = (T)n / (T)(seen + n);
+                    m += d * part;
+                    m2 += square + d * d * part * (T)seen;
+                    seen += n;
+        % endif
+                }
+        }
+        const T r = 1 / sqrt(m2 / total + eps);
+        ${settle("u")}
+        for (index_t p = 0; p < P; ++p) {
+            const index_t at = base + p * step;
+            index_t q;
+            ${shared("p")}
+            for (q = 0; q + ${W} <= Q; q += ${W}) ${put("at + q", result("at + q", "q", W, "" if rms else "m"), W)}
+            for (; q < Q; ++q) ${put("at + q", result("at + q", "q", 1, "" if rms else "m"))}
+        }
+    }
+    % else:
+        % if wanted and affine == "element":
+    global T *const slopes = sums + (index_t)get_global_id(0) * Q;
+    global T *const shifts = slopes + (index_t)get_global_size(0) * Q;
+    for (index_t q = 0; q < Q; ++q) slopes[q] = 0;
+    for (index_t q = 0; q < Q; ++q) shifts[q] = 0;
+        % endif
+    for (index_t u = first; u < last; ++u) {
+        const index_t base = u * row_step;
+        const T r = rstd[u];
+        % if not rms:
+        const T m = mean[u];
+        % endif
+        T s1 = 0, s2 = 0;
+        % if wanted and affine == "row":
+        T slope = 0, shift_sum = 0;
+        % endif
+        for (index_t p = 0; p < P; ++p) {
+            const index_t at = base + p * step;
+            index_t q;
+            ${V} v1 = (${V})(0), v2 = (${V})(0);
+            T t1 = 0, t2 = 0;
+            ${shared("p")}
+        % for w, walk in ((W, f"for (q = 0; q + {W} <= Q; q += {W})"), (1, "for (; q < Q; ++q)")):
+            ${walk} {
+                const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
+            % if wanted and affine == "element":
+                ${prelude.store(T, T, "slopes", "q", f"{prelude.load(T, T, 'slopes', 'q', w)} + g * h", w)}
+                ${prelude.store(T, T, "shifts", "q", f"{prelude.load(T, T, 'shifts', 'q', w)} + g", w)}
+            % endif
+<% scaled = f"g * {weight('q', w)}" if affine == "element" and has_weight else "g" %>
+                const ${vec(w)} a = ${scaled};
+                ${"v" if w > 1 else "t"}1 += a;
+                ${"v" if w > 1 else "t"}2 += a * h;
+            }
+        % endfor
+            ${lanes_sum("t1", "v1")}
+            ${lanes_sum("t2", "v2")}
+        % if wanted and affine == "segment":
+            const index_t cell = u * P + p;
+            sums[cell] = t2;
+            sums[rows * P + cell] = t1;
+        % endif
+            s1 += t1${" * scale" if affine in ("segment", "row") and has_weight else ""};
+            s2 += t2${" * scale" if affine in ("segment", "row") and has_weight else ""};
+        % if wanted and affine == "row":
+            slope += t2;
+            shift_sum += t1;
+        % endif
+        }
+        % if wanted and affine == "row":
+        sums[u] = slope;
+        sums[rows + u] = shift_sum;
+        % endif
+        s1 = ${"0" if rms else "s1 / total"};
+        s2 /= total;
+        for (index_t p = 0; p < P; ++p) {
+            const index_t at = base + p * step;
+            index_t q;
+            ${shared("p")}
+        % for w, walk in ((W, f"for (q = 0; q + {W} <= Q; q += {W})"), (1, "for (; q < Q; ++q)")):
+            ${walk} {
+                const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
+<% scaled = "g" if not has_weight else f"g * {weight('q', w)}" if affine == "element" else "g * scale" %>
+                ${put("at + q", f"r * ({scaled} - s1 - h * s2)", w)}
+            }
+        % endfor
+        }
+    }
+    % endif
+% elif form == "wide" or layout == "serial":
+    // A unit is a strip of up to ${W} rows that lie side by side; P values each, `step` apart.
+    const index_t strips = (rows + ${W - 1}) / ${W};
+    for (index_t strip = get_global_id(0); strip < strips; strip += get_global_size(0)) {
+        const index_t u0 = strip * ${W};
+        index_t u = u0;
+    % for w, condition in (((W, f"if (u0 + {W} <= rows)"),) if W > 1 else ()) + ((1, f"{'else ' if W > 1 else ''}for (; u < min(u0 + {W}, rows); ++u)"),):
+<% V = vec(w) %>
+        ${condition} {
+        % if has_weight:
+            const ${V} scale = ${weight("u", w)};
+        % endif
+        % if forward:
+            % if has_bias:
+            const ${V} shift = ${bias("u", w)};
+            % endif
+            ${V} m = (${V})(0), m2 = (${V})(0);
+            for (index_t p = 0; p < P; ++p) {
+                const ${V} d = ${x("p * step + u", w)} - m;
+                m += d / (T)(p + 1);
+                m2 += d * (${x("p * step + u", w)} - m);
+            }
+            const ${V} r = 1 / sqrt(m2 / total + eps);
+            ${prelude.store(T, T, "mean", "u", "m", w)}
+            ${prelude.store(T, T, "rstd", "u", "r", w)}
+            % if running:
+            {
+                const T part = ${"(T)1 / (T)count[count_offset]" if running == "cumulative" else "momentum"};
+                const ${V} unbiased = m2 / (total - 1);
+                const index_t rm = running_mean_offset + u, rv = running_var_offset + u;
+                ${prelude.store(rtype, T, "running_mean", "rm", f"(1 - part) * {prelude.load(rtype, T, 'running_mean', 'rm', w)} + part * m", w)}
+                ${prelude.store(rtype, T, "running_var", "rv", f"(1 - part) * {prelude.load(rtype, T, 'running_var', 'rv', w)} + part * unbiased", w)}
+            }
+            % endif
+            for (index_t p = 0; p < P; ++p) ${put("p * step + u", result("p * step + u", "u", w, "m"), w)}
+        % else:
+            const ${V} m = ${prelude.load(T, T, "mean", "u", w)}, r = ${prelude.load(T, T, "rstd", "u", w)};
+            ${V} s1 = (${V})(0), s2 = (${V})(0);
+            for (index_t p = 0; p < P; ++p) {
+                const ${V} g = ${dy("p * step + u", w)};
+                s1 += g;
+                s2 += g * ${normal("p * step + u", w)};
+            }
+            % if wanted:
+            ${prelude.store(T, T, "sums", "u", "s2", w)}
+            ${prelude.store(T, T, "sums", "rows + u", "s1", w)}
+            % endif
+            s1 /= total;
+            s2 /= total;
+            for (index_t p = 0; p < P; ++p) {
+                const ${V} g = ${dy("p * step + u", w)}, h = ${normal("p * step + u", w)};
+                ${put("p * step + u", f"r{' * scale' if has_weight else ''} * (g - s1 - h * s2)", w)}
+            }
+        % endif
+        }
+    % endfor
+    }
+% else:
+    // One work-group a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
+    local T tile[${3 * group}];
+    const int lane = get_local_id(0);
+    const index_t K = P * Q;
+<%
+    at = "base + k" if joined else "base + k / Q * step + k % Q"
+%>
+<%def name="meet(*names)">
+        // Sums of the lanes' values, in every lane.
+        % for i, n in enumerate(names):
+        tile[${i} * ${group} + lane] = ${n};
+        % endfor
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
+            if (lane < half_way) {
+        % for i, n in enumerate(names):
+                tile[${i} * ${group} + lane] += tile[${i} * ${group} + lane + half_way];
+        % endfor
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        % for i, n in enumerate(names):
+        ${n} = tile[${i} * ${group}];
+        % endfor
+        barrier(CLK_LOCAL_MEM_FENCE);
+</%def>\
+    % if forward:
+    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+        const index_t base = u * row_step;
+        T m = 0, m2 = 0, n = 0;
+        for (index_t k = lane; k < K; k += ${group}) {
+            const T value = ${x(at)};
+        % if rms:
+            m2 += value * value;
+        % else:
+            const T d = value - m;
+            n += 1;
+            m += d / n;
+            m2 += d * (value - m);
+        % endif
+        }
+        % if rms:
+        ${meet("m2")}
+        % else:
+        tile[lane] = m;
+        tile[${group} + lane] = m2;
+        tile[${2 * group} + lane] = n;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
+            if (lane < half_way) {
+                const T other = tile[${2 * group} + lane + half_way], here = tile[${2 * group} + lane];
+                const T d = tile[lane + half_way] - tile[lane];
+                const T part = other / fmax(here + other, (T)1);
+                tile[lane] += d * part;
+                tile[${group} + lane] += tile[${group} + lane + half_way] + d * d * part * here;
+                tile[${2 * group} + lane] += other;
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        m = tile[0];
+        m2 = tile[${group}];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        % endif
+        const T r = 1 / sqrt(m2 / total + eps);
+        if (lane == 0) {
+            ${settle("u")}
+        }
+        ${shared("0") if affine == "row" else ""}
+        for (index_t k = lane; k < K; k += ${group}) {
+            ${shared("(k / Q)") if affine == "segment" else ""}
+            ${put(at, result(at, "k", 1, "" if rms else "m"))}
+        }
+    }
+    % else:
+        % if wanted and affine == "element":
+    // A lane owns the positions it walks over, in every row: nobody else adds to them.
+    global T *const slopes = sums + (index_t)get_group_id(0) * Q;
+    global T *const shifts = slopes + (index_t)get_num_groups(0) * Q;
+    for (index_t k = lane; k < K; k += ${group}) slopes[k] = 0;
+    for (index_t k = lane; k < K; k += ${group}) shifts[k] = 0;
+        % endif
+    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+        const index_t base = u * row_step;
+        const T r = rstd[u];
+        % if not rms:
+        const T m = mean[u];
+        % endif
+        T s1 = 0, s2 = 0;
+        % if affine == "segment" and segments == "lanes":
+        // Short segments: a lane takes whole ones.
+        for (index_t p = lane; p < P; p += ${group}) {
+            T t1 = 0, t2 = 0;
+            ${shared("p")}
+            for (index_t q = 0; q < Q; ++q) {
+                const index_t at = base + p * Q + q;
+                const T g = ${dy("at")};
+                t1 += g;
+                t2 += g * ${normal("at")};
+            }
+            % if wanted:
+            sums[u * P + p] = t2;
+            sums[rows * P + u * P + p] = t1;
+            % endif
+            s1 += t1${" * scale" if has_weight else ""};
+            s2 += t2${" * scale" if has_weight else ""};
+        }
+        ${meet("s1", "s2")}
+        % elif affine == "segment":
+        for (index_t p = 0; p < P; ++p) {
+            T t1 = 0, t2 = 0;
+            ${shared("p")}
+            for (index_t q = lane; q < Q; q += ${group}) {
+                const index_t at = base + p * Q + q;
+                const T g = ${dy("at")};
+                t1 += g;
+                t2 += g * ${normal("at")};
+            }
+            ${meet("t1", "t2")}
+            % if wanted:
+            if (lane == 0) {
+                sums[u * P + p] = t2;
+                sums[rows * P + u * P + p] = t1;
+            }
+            % endif
+            s1 += t1${" * scale" if has_weight else ""};
+            s2 += t2${" * scale" if has_weight else ""};
+        }
+        % else:
+        ${shared("0") if affine == "row" else ""}
+        for (index_t k = lane; k < K; k += ${group}) {
+            const index_t at = ${at};
+            const T g = ${dy("at")}, h = ${normal("at")};
+            % if wanted and affine == "element":
+            slopes[k] += g * h;
+            shifts[k] += g;
+            % endif
+            const T a = ${f"g * {weight('k')}" if affine == "element" and has_weight else "g"};
+            s1 += a;
+            s2 += a * h;
+        }
+        ${meet("s1", "s2")}
+            % if affine == "row":
+                % if wanted:
+        if (lane == 0) {
+            sums[u] = s2;
+            sums[rows + u] = s1;
+        }
+                % endif
+                % if has_weight:
+        s1 *= scale;
+        s2 *= scale;
+                % endif
+            % endif
+        % endif
+        s1 = ${"0" if rms else "s1 / total"};
+        s2 /= total;
+        for (index_t k = lane; k < K; k += ${group}) {
+            ${shared("(k / Q)") if affine == "segment" else ""}
+            const index_t at = ${at};
+            const T g = ${dy("at")}, h = ${normal("at")};
+<% scaled = "g" if not has_weight else f"g * {weight('k')}" if affine == "element" else "g * scale" %>
+            ${put("at", f"r * ({scaled} - s1 - h * s2)")}
+        }
+    }
+    % endif
+% endif
+}
