@@ -23,6 +23,7 @@ from ..ops.softmax import cross_entropy_rows
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from .functional_space import *
+from .functional_attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .functional_norm import batch_norm as batch_norm
 from .functional_norm import group_norm as group_norm
 from .functional_norm import instance_norm as instance_norm

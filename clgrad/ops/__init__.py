@@ -8,6 +8,7 @@ from ..autograd.variable import Variable
 from ..ndarray import Array
 from ..table import OPS
 from . import (
+    attention,
     complex,
     conv,
     convert,
@@ -32,7 +33,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, resample, norm, convert)
+             matrix, fft, stft, conv, pool, resample, norm, attention, convert)
 
 
 def _functions() -> dict[str, Callable]:
