@@ -10,7 +10,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def edge_of(value: Any) -> tuple[Any, int] | None:
 class Node:
     """One recorded step: where gradients of its inputs go (``edges``), and the shapes they must have."""
 
-    __slots__ = ("__weakref__", "edges", "metas", "number", "results", "retained")
+    __slots__ = ("__weakref__", "edges", "hooks", "metas", "number", "results", "retained")
     name = "Node"
 
     def __init__(self, inputs: Sequence[Any], arrays: Sequence[Any], results: int) -> None:
@@ -94,6 +95,7 @@ class Node:
         self.results = results
         self.number = next(_numbers)
         self.retained: dict[int, weakref.ref] | None = None
+        self.hooks: dict[int, OrderedDict] | None = None  # by result: functions of its gradient
 
     def retain(self, variable: Variable) -> None:
         """Remember, weakly, that a result wants its ``.grad`` filled."""
@@ -116,6 +118,33 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+class PassNode(Node):
+    """Values that go through unchanged, and a function of their gradients on the way back."""
+
+    __slots__ = ("function",)
+    name = "PassBackward"
+
+    def __init__(self, inputs: Sequence[Any], function: Callable) -> None:
+        super().__init__(inputs, [x._data for x in inputs], len(inputs))
+        self.function = function
+
+    def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
+        found = self.function([None if g is None else g if isinstance(g, Variable) else Variable(g) for g in gs])
+        return [g if g is None or create_graph else g._data for g in found]
+
+    def saved_arrays(self) -> Sequence[Array]:
+        return ()
+
+    def release(self) -> None:
+        pass
+
+
+def passing(values: Sequence[Variable], function: Callable) -> list[Variable]:
+    """The Variables again; ``function`` maps the list of their gradients (Variables or None) in backward."""
+    node = PassNode(values, function)
+    return [wrap(v._data, node, i) if v._data.dtype.kind in "fc" else v for i, v in enumerate(values)]
 
 
 class Saved:
@@ -257,6 +286,20 @@ def _fit(g: Any, meta: tuple, name: str) -> Any:
     return g if g.dtype is dtype else g.to(dtype)
 
 
+def _hooked(hooks: OrderedDict, g: Any) -> Any:
+    """A gradient after the hooks of its Variable: each sees it and may give another."""
+    recorded = isinstance(g, Variable)
+    for hook in list(hooks.values()):
+        if hook is None:
+            continue
+        new = hook(g if isinstance(g, Variable) else Variable(g))
+        if new is not None:
+            if new.shape != g.shape:
+                raise ShapeError(bad("hook", f"a gradient of shape {new.shape}", f"{g.shape}", "Keep its shape."))
+            g = new if recorded else new._data if isinstance(new, Variable) else new
+    return g
+
+
 class _Pass:
     """One walk back through a graph."""
 
@@ -268,6 +311,7 @@ class _Pass:
         self.heap: list[Node] = []
         self.taken: set[int] = set()  # storages that someone holds already: a leaf must not share them
         self.alive: list[Any] = []  # keeps ids in `taken` from being reused during the walk
+        self.waiting: dict[Variable, Any] = {}  # gradients of leaves with hooks, which see the sum
 
     def start(self, root: Variable, g: Any) -> None:
         self.hold(g)
@@ -289,6 +333,12 @@ class _Pass:
         gs[index] = g if gs[index] is None else gs[index] + g
 
     def leaf(self, leaf: Variable, g: Any) -> None:
+        if leaf.hooks:
+            self.waiting[leaf] = self.waiting[leaf] + g if leaf in self.waiting else g
+        else:
+            self.arrive(leaf, g)
+
+    def arrive(self, leaf: Variable, g: Any) -> None:
         if self.targets is not None:
             key = (leaf, 0)
             if key in self.targets:
@@ -312,9 +362,17 @@ class _Pass:
         with set_grad_enabled(self.create_graph):
             while self.heap:
                 self.step(heapq.heappop(self.heap))
+            for leaf, g in self.waiting.items():
+                self.arrive(leaf, _hooked(leaf.hooks, g))
+                if self.targets is None:
+                    for hook in list((leaf.post_hooks or {}).values()):
+                        hook(leaf)
 
     def step(self, node: Node) -> None:
         gs = self.pending.pop(node)
+        for index, hooks in (node.hooks or {}).items():
+            if gs[index] is not None:
+                gs[index] = _hooked(hooks, gs[index])
         for index, ref in (node.retained or {}).items():
             if ref() is not None and gs[index] is not None and self.targets is None:
                 self.hold(gs[index])

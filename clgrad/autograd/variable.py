@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..core import printing
 from ..core.dtypes import DType
+from ..core.hooks import RemovableHandle
 from ..core.errors import DTypeError, GraphError, bad
 from ..core.shapes import Size
 from ..ndarray import Array, Storage, describe, from_host
@@ -27,6 +29,8 @@ class Variable:
     __slots__ = ("__dict__", "__weakref__", "_data", "_requires_grad", "grad", "index", "node")
     __array_ufunc__ = None
     __hash__ = object.__hash__
+    hooks: OrderedDict | None = None  # of a leaf: functions of its gradient
+    post_hooks: OrderedDict | None = None  # of a leaf: called when .grad has been added to
 
     def __init__(self, data: Any, requires_grad: bool = False, node: Any = None, index: int = 0) -> None:
         if type(data) is not Array:
@@ -103,6 +107,29 @@ class Variable:
         self.node = None
         self._requires_grad = False
         return self
+
+    def register_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(grad)`` with this Variable's whole gradient in backward; what it returns, if anything, takes the
+        gradient's place. Returns a handle whose ``remove()`` takes it out."""
+        if not self._requires_grad:
+            raise GraphError(bad("register_hook", "a Variable that does not require grad", "one that does",
+                                 "Set requires_grad=True first."))
+        if self.node is None:
+            self.hooks = self.hooks if self.hooks is not None else OrderedDict()
+            return RemovableHandle.add(self.hooks, hook)
+        if self.node.hooks is None:
+            self.node.hooks = {}
+        return RemovableHandle.add(self.node.hooks.setdefault(self.index, OrderedDict()), hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(self)`` after backward has added to this leaf's ``.grad``."""
+        if self.node is not None or not self._requires_grad:
+            raise GraphError(bad("register_post_accumulate_grad_hook", "the result of an op, or no gradient wanted",
+                                 "a leaf that requires grad", "Use register_hook."))
+        self.post_hooks = self.post_hooks if self.post_hooks is not None else OrderedDict()
+        if not self.hooks:
+            self.hooks = OrderedDict({-1: None})  # the engine then waits for the whole gradient
+        return RemovableHandle.add(self.post_hooks, hook)
 
     def retain_grad(self) -> None:
         """Keep ``.grad`` of this result too, not of leaves only."""

@@ -17,6 +17,11 @@ from .conv import Conv3d as Conv3d
 from .conv import ConvTranspose1d as ConvTranspose1d
 from .conv import ConvTranspose2d as ConvTranspose2d
 from .conv import ConvTranspose3d as ConvTranspose3d
+from .container import ModuleDict as ModuleDict
+from .container import ModuleList as ModuleList
+from .container import ParameterDict as ParameterDict
+from .container import ParameterList as ParameterList
+from .container import Sequential as Sequential
 from .dropout import Dropout as Dropout
 from .linear import Flatten as Flatten
 from .linear import Identity as Identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ import numpy as np
 from ..autograd.variable import Variable, unwrap
 from ..core import dtypes
 from ..core.errors import ClgradError, bad
+from ..core.hooks import RemovableHandle
 from ..factories import as_array
 from ..ndarray import Array, move
-from ..ops.elementwise import assign
+from ..ops.elementwise import assign as write
 from ..runtime.device import Device
 from ..runtime.device import device as find_device
+from . import hooks
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -53,13 +56,68 @@ class Module:
         put("_buffers", {})
         put("_modules", {})
         put("_transient", set())  # buffers that state_dict leaves out
+        put("_hooks", None)  # by kind, once there are any
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes."""
         raise NotImplementedError(f"{type(self).__name__} needs a forward method")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        return self.forward(*args, **kwargs) if self._hooks is None else hooks.call(self, args, kwargs)
+
+    # Hooks ---------------------------------------------------------------------------------------------------------
+
+    def _hook(self, kind: str, hook: Any, prepend: bool = False) -> RemovableHandle:
+        if self._hooks is None:
+            self.__dict__["_hooks"] = {}
+        return RemovableHandle.add(self._hooks.setdefault(kind, OrderedDict()), hook, prepend)
+
+    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> RemovableHandle:
+        """Call ``hook(module, args)`` before each forward; what it returns, if anything, are the arguments instead.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs)``, which returns None or both.
+        """
+        return self._hook("forward_pre", (hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False,
+                              always_call: bool = False) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after each forward; what it returns, if anything, is the output instead.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``; with ``always_call`` it is called although
+        forward raised, with the output so far or None.
+        """
+        return self._hook("forward", (hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` when the outputs' gradients are known; it may return others."""
+        return self._hook("backward_pre", hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` when the inputs' gradients are known; it may return other
+        ones for the inputs. Arguments by position that are Variables count as inputs."""
+        return self._hook("backward", hook, prepend)
+
+    register_backward_hook = register_full_backward_hook
+
+    def register_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(module, prefix, keep_vars)`` before the module's values are collected."""
+        return self._hook("save_pre", hook)
+
+    def register_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` after they are; it may change the dict."""
+        return self._hook("save_post", hook)
+
+    _register_state_dict_hook = register_state_dict_post_hook
+
+    def register_load_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)``
+        before values are looked up; it may change the dict, which is a copy."""
+        return self._hook("load_pre", hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
+        """Call ``hook(module, incompatible_keys)`` after loading; it may change the two lists of keys."""
+        return self._hook("load_post", hook)
 
     # Attributes ----------------------------------------------------------------------------------------------------
 
@@ -212,6 +270,29 @@ class Module:
             module = found
         return module
 
+    def _named(self, op: str, target: str, table: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if getattr(module, table).get(name) is None:
+            raise AttributeError(bad(op, f"{target!r}: {type(module).__name__} has no {name!r}",
+                                     f"one of {[n for n, v in getattr(module, table).items() if v is not None]}",
+                                     "Check the name."))
+        return getattr(module, table)[name]
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a dotted name."""
+        return self._named("get_parameter", target, "_parameters")
+
+    def get_buffer(self, target: str) -> Variable:
+        """The buffer of a dotted name."""
+        return self._named("get_buffer", target, "_buffers")
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put a module in the place of the one with a dotted name."""
+        path, _, name = target.rpartition(".")
+        self.get_submodule(target)
+        setattr(self.get_submodule(path), name, module)
+
     # Saving --------------------------------------------------------------------------------------------------------
 
     def _state(self, prefix: str = "") -> Iterator[tuple[str, Variable]]:
@@ -221,26 +302,52 @@ class Module:
                 if value is not None and name not in module._transient:
                     yield (f"{path}.{name}" if path else name), value
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Variable]:
+    def state_dict(self, *, destination: dict | None = None, prefix: str = "",
+                   keep_vars: bool = False) -> dict[str, Variable]:
         """Parameters and persistent buffers by dotted name. They share the module's memory: clone what must stay.
 
-        ``keep_vars`` gives the Parameters themselves rather than Variables outside the graph.
+        ``keep_vars`` gives the Parameters themselves rather than Variables outside the graph. ``destination`` is the
+        dict to add to.
         """
-        return {name: v if keep_vars else v.detach() for name, v in self._state(prefix)}
+        result = {} if destination is None else destination
+        hooked = [(f"{path}." if path else prefix, m) for path, m in self.named_modules(prefix.rstrip("."), False)
+                  if m._hooks is not None]
+        for path, module in hooked:
+            for hook in module._hooks.get("save_pre", {}).values():
+                hook(module, path, keep_vars)
+        result.update((name, v if keep_vars else v.detach()) for name, v in self._state(prefix))
+        for path, module in reversed(hooked):
+            for hook in module._hooks.get("save_post", {}).values():
+                hook(module, result, path, {})
+        return result
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    _later_buffers: tuple[str, ...] = ()  # that files of older versions lack; they then stay as they are
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadResult:
         """Copy values into parameters and buffers by name, converting dtype and device.
 
         StateDictError names every key that is missing or unexpected (unless not ``strict``) and every one of another
-        shape; nothing is changed then. Values are Variables, Arrays or NumPy arrays.
+        shape; nothing is changed then. Values are Variables, Arrays or NumPy arrays. ``assign`` takes the values
+        themselves, with their dtype and device, in place of copying.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(bad("load_state_dict", f"a {type(state_dict).__name__}", "a dict of arrays by name",
                                 "Pass what state_dict() or clgrad.load() gave."))
+        missing, unexpected, problems = [], [], []
+        hooked = [(f"{path}." if path else "", m) for path, m in self.named_modules() if m._hooks is not None]
+        if any("load_pre" in m._hooks for _, m in hooked):
+            state_dict = dict(state_dict)
+        for path, module in hooked:
+            for hook in module._hooks.get("load_pre", {}).values():
+                hook(module, state_dict, path, {}, strict, missing, unexpected, problems)
         own = dict(self._state())
-        missing = [k for k in own if k not in state_dict]
-        unexpected = [k for k in state_dict if k not in own]
-        problems = []
+        late = {f"{path}.{n}" if path else n for path, m in self.named_modules() for n in m._later_buffers}
+        missing += [k for k in own if k not in state_dict and k not in late]
+        unexpected += [k for k in state_dict if k not in own]
+        result = LoadResult(missing, unexpected)
+        for _, module in hooked:
+            for hook in module._hooks.get("load_post", {}).values():
+                hook(module, result)
         if strict and missing:
             problems.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
@@ -252,9 +359,11 @@ class Module:
                                  f"{'; '.join(problems)}. Build the module as the saved one was, or pass strict=False "
                                  "to leave out names that do not match.")
         for name, value in state_dict.items():
-            if name in own:
-                assign(own[name].data, move(as_array(value, device=own[name].device), own[name].device))
-        return LoadResult(missing, unexpected)
+            if name in own and assign:
+                own[name].data = as_array(value)
+            elif name in own:
+                write(own[name].data, move(as_array(value, device=own[name].device), own[name].device))
+        return result
 
     # Changing ------------------------------------------------------------------------------------------------------
 
@@ -286,15 +395,19 @@ class Module:
         for p in self.parameters():
             clear_gradient(p, set_to_none)
 
-    def to(self, *args: Any, device: Any = None, dtype: Any = None) -> Module:
+    def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Module:
         """Move and convert parameters, their gradients and buffers; returns itself.
 
-        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``. Only float values take the dtype, which must be a float
+        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(array)`` for its device and dtype. Only float values take the dtype, which must be a float
         one. The Parameters stay the same objects, so an optimiser made before still has them.
         """
         for a in args:
-            if _is_device(a):
+            if isinstance(a, (Variable, Array)):
+                device, dtype = a.device, a.dtype
+            elif _is_device(a):
                 device = a
+            elif isinstance(a, bool):  # PyTorch's non_blocking by position
+                non_blocking = a
             else:
                 dtype = a
         target = None if device is None else find_device(device)
@@ -324,18 +437,46 @@ class Module:
         """Float values as float16."""
         return self.to(dtypes.float16)
 
+    def bfloat16(self) -> Module:
+        """Float values as bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def type(self, dst_type: Any) -> Module:
+        """Float values as another float dtype."""
+        return self.to(dtype=dst_type)
+
+    def cpu(self) -> Module:
+        """Move to the first CPU device."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Module:
+        """Move to a GPU by PyTorch's name of it."""
+        return self.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+
+    def share_memory(self) -> Module:
+        """PyTorch's call before processes share a module: device memory has no owner process to share it from."""
+        return self
+
     # Printing ------------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """A layer's own part of its repr, in one line."""
         return ""
 
+    def _get_name(self) -> str:
+        return type(self).__name__
+
     def __repr__(self) -> str:
         extra = self.extra_repr()
-        if not self._modules:
-            return f"{type(self).__name__}({extra})"
         lines = [f"({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()]
-        return f"{type(self).__name__}(\n  " + "\n  ".join(([extra] if extra else []) + lines) + "\n)"
+        return block(self._get_name(), extra.split("\n") if extra else [], lines)
+
+
+def block(name: str, extra: list[str], lines: list[str]) -> str:
+    """PyTorch's layout of a module's repr: in one line if it can, else a line each."""
+    if len(extra) < 2 and not lines:
+        return f"{name}({''.join(extra)})"
+    return f"{name}(\n  " + "\n  ".join(extra + lines) + "\n)"
 
 
 def _is_device(value: Any) -> bool:
@@ -352,51 +493,4 @@ def clear_gradient(p: Variable, set_to_none: bool) -> None:
         p.grad = None
     else:
         p.grad = p.grad.detach()
-        assign(p.grad.data, 0)
-
-
-class Sequential(Module):
-    """Modules applied one after the other: ``Sequential(a, b)`` or ``Sequential({"first": a, "second": b})``."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], Mapping) else (
-            (str(i), m) for i, m in enumerate(args))
-        for name, module in named:
-            self.add_module(name, module)
-
-    def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
-            input = module(input)
-        return input
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __getitem__(self, index: int | slice) -> Module:
-        if isinstance(index, slice):
-            return type(self)(dict(list(self._modules.items())[index]))
-        return self._modules[self._name(index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._name(index), module)
-
-    def _name(self, index: int) -> str:
-        if not -len(self) <= index < len(self):
-            raise IndexError(bad("Sequential", f"index {index}", f"-{len(self)} <= index < {len(self)}",
-                                 "It has that many modules."))
-        return list(self._modules)[index]
-
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end; returns itself."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Sequential:
-        """Add several modules at the end; returns itself."""
-        for module in modules:
-            self.append(module)
-        return self
+        write(p.grad.data, 0)

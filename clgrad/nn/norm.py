@@ -78,6 +78,7 @@ class _BatchNorm(_ByChannel):
     """
 
     dims: tuple[int, ...]
+    _later_buffers = ("num_batches_tracked",)
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, device: Any = None, dtype: Any = None, *,
