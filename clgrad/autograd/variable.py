@@ -11,8 +11,8 @@ import numpy as np
 
 from ..core import printing
 from ..core.dtypes import DType
-from ..core.hooks import RemovableHandle
 from ..core.errors import DTypeError, GraphError, bad
+from ..core.hooks import RemovableHandle
 from ..core.shapes import Size
 from ..ndarray import Array, Storage, describe, from_host
 from ..runtime.device import Device

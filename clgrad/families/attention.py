@@ -74,8 +74,8 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
 
     def build() -> Kernel:
         return kernel(device, "attention", "attention", signature, f"attention_{kind}", kind=kind, form=form(device),
-                      ctype=q.dtype.c, T=q.dtype.compute, mtype=(q if mask is None else mask).dtype.c, index=index, rows=rows,
-                      columns=columns, D=D, causal=options.causal, dropout=options.dropout > 0,
+                      ctype=q.dtype.c, T=q.dtype.compute, mtype=(q if mask is None else mask).dtype.c, index=index,
+                      rows=rows, columns=columns, D=D, causal=options.causal, dropout=options.dropout > 0,
                       masked="" if mask is None else "bool" if mask.dtype.kind == "b" else "float")
 
     found = build()

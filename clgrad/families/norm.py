@@ -74,8 +74,8 @@ class _Plan:
 _plans = Plans()
 
 
-def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: Rows, rms: bool, running: tuple, wanted: bool,
-          index: str) -> _Plan:
+def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: Rows, rms: bool, running: tuple,
+          wanted: bool, index: str) -> _Plan:
     device, wide = x.device, x.device.wide_core
     layout = ("columns" if wide else "serial") if rows.across else "rows" if wide else "group"
     some = next((a for a in (weight, bias) if a is not None), x)

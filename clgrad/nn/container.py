@@ -349,7 +349,7 @@ class ParameterDict(Module):
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """Another dict with these keys, all of one value."""
-        return ParameterDict({k: default for k in keys})
+        return ParameterDict(dict.fromkeys(keys, default))
 
     def update(self, parameters: Any) -> None:
         """Add or replace values from a mapping or from pairs."""

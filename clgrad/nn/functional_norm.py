@@ -128,8 +128,8 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     """x / (k + alpha * mean of squares over ``size`` neighbouring channels)^beta, for (N, C, ...) (Krizhevsky et al.
     2012); channels beyond the ends count as zeros."""
     if input.ndim < 3:
-        raise ShapeError(bad("local_response_norm", f"input of shape {input.shape}", "(N, C, ...) of three axes or more",
-                             "Axis 1 is the channels."))
+        raise ShapeError(bad("local_response_norm", f"input of shape {input.shape}",
+                             "(N, C, ...) of three axes or more", "Axis 1 is the channels."))
     squares = pad(input * input, (0, 0) * (input.ndim - 2) + (size // 2, (size - 1) // 2))
     total = squares[:, :input.shape[1]]
     for first in range(1, size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -398,7 +398,8 @@ class Module:
     def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Module:
         """Move and convert parameters, their gradients and buffers; returns itself.
 
-        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(array)`` for its device and dtype. Only float values take the dtype, which must be a float
+        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(array)`` for its device and dtype. Only
+        float values take the dtype, which must be a float
         one. The Parameters stay the same objects, so an optimiser made before still has them.
         """
         for a in args:
@@ -406,9 +407,7 @@ class Module:
                 device, dtype = a.device, a.dtype
             elif _is_device(a):
                 device = a
-            elif isinstance(a, bool):  # PyTorch's non_blocking by position
-                non_blocking = a
-            else:
+            elif not isinstance(a, bool):  # a bool is PyTorch's non_blocking
                 dtype = a
         target = None if device is None else find_device(device)
         kind = None if dtype is None else dtypes.dtype(dtype)

@@ -8,7 +8,9 @@ from ..autograd.variable import Variable
 from ..ndarray import Array
 from ..table import OPS
 from . import (
+    activation,
     attention,
+    cell,
     complex,
     conv,
     convert,
@@ -18,6 +20,7 @@ from . import (
     fft,
     index,
     linalg,
+    loss,
     manipulate,
     matmul,
     matrix,
@@ -33,7 +36,7 @@ from . import (
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, resample, norm, attention, convert)
+             matrix, fft, stft, conv, pool, resample, norm, attention, activation, loss, cell, convert)
 
 
 def _functions() -> dict[str, Callable]:

@@ -10,7 +10,7 @@ from ..families import attention as family
 from ..families.attention import Options
 from ..table import Case
 from .declare import driver
-from .elementwise import astype, logical_not, where
+from .elementwise import where
 from .matmul import matmul
 from .reduce import all, sum
 from .second import through
@@ -41,8 +41,8 @@ def _weights(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Any:
 
 
 def _lower(q: Any, k: Any) -> Any:
-    from ..families.ramp import ramp
     from ..core.dtypes import int64
+    from ..families.ramp import ramp
 
     rows, columns = (ramp(n, 0, 1, int64, q.device) for n in (q.shape[-2], k.shape[-2]))
     return unsqueeze(rows, 1) >= columns
@@ -139,10 +139,11 @@ _BACK = tuple(Case((c.shapes[0][:3] + c.shapes[2][3:], *c.shapes[:3], c.shapes[3
               for c in CASES[:2])
 
 attention = driver("attention", "q, k, v, mask=None, options=None", "attention", tensors=("q", "k", "v", "mask"),
-                   run=family.attention, grad=_gradient, ref=_ref, kinds="f", cases=CASES[:3], several=True, public=False,
-                   method=False, doc="softmax(scale * q @ k.T + mask) @ v, by tiles, and the rows' logsumexp.")
+                   run=family.attention, grad=_gradient, ref=_ref, kinds="f", cases=CASES[:3], several=True,
+                   public=False, method=False, doc="softmax(scale * q @ k.T + mask) @ v, by tiles, and the rows' logsumexp.")
 attention_backward = driver(
     "attention_backward", "dy, q, k, v, mask, y, lse, options", "attention",
     tensors=("dy", "q", "k", "v", "mask", "y", "lse"), run=family.attention_backward, grad=_backward_gradient,
-    ref=_backward_ref, kinds="f", cases=_BACK, domain=((-3, 3),) * 4 + ((0, 1), (-3, 3), (9, 12)), several=True, public=False, method=False,
+    ref=_backward_ref, kinds="f", cases=_BACK, domain=((-3, 3),) * 4 + ((0, 1), (-3, 3), (9, 12)),
+    several=True, public=False, method=False,
     doc="Gradients of attention: of q, k and v, by tiles.")

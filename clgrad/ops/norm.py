@@ -129,19 +129,20 @@ def _backward_gradient(g: Any, dy: Any, x: Any, mean: Any, rstd: Any, weight: An
 _KINDS = (((3, 5), (5,), {"scheme": "layer", "size": 1}), ((2, 3, 40), (3, 40), {"scheme": "layer", "size": 2}),
           ((2, 6, 35), (6,), {"scheme": "group", "size": 2}), ((3, 4, 2), (4,), {"scheme": "group", "size": 4}),
           ((3, 4, 40), (4,), {"scheme": "batch", "size": 0}), ((5, 19), (19,), {"scheme": "batch", "size": 0}))
-_CASES = tuple(Case((x, w, w), attrs) for x, w, attrs in _KINDS) + (
+_CASES = (
+    *(Case((x, w, w), attrs) for x, w, attrs in _KINDS),
     Case(((3, 40),), {"rms": True}), Case(((3, 40), (40,)), {"rms": True, "eps": 1e-3}), Case(((0, 3), (3,), (3,))),
     Case(((2, 4, 3),), {"scheme": "group", "size": 2}), Case(((4, 3, 2),), {"scheme": "batch", "size": 0}))
-_BACK = tuple(
-    Case((x, x, (rows_of(x, **attrs).rows,), (rows_of(x, **attrs).rows,), w), {**attrs, "wanted": True})
-    for x, w, attrs in _KINDS) + (
+_BACK = (
+    *(Case((x, x, (rows_of(x, **attrs).rows,), (rows_of(x, **attrs).rows,), w), {**attrs, "wanted": True})
+      for x, w, attrs in _KINDS),
     Case(((3, 40), (3, 40), (3,), (3,), (40,)), {"rms": True, "wanted": True}),
     Case(((3, 40), (3, 40), (3,), (3,)), {}))
 
-norm_rows = driver("norm_rows", "x, weight=None, bias=None, scheme='layer', size=1, eps=1e-5, rms=False, running=None", "norm",
-              tensors=("x", "weight", "bias"), run=family.norm, grad=_gradient, ref=_ref, kinds="f", cases=_CASES,
-              several=True, public=False, method=False,
-              doc="Rows of x at mean 0 and variance 1, times weight plus bias; their means and reciprocal deviations.")
+norm_rows = driver("norm_rows", "x, weight=None, bias=None, scheme='layer', size=1, eps=1e-5, rms=False, running=None",
+                   "norm", tensors=("x", "weight", "bias"), run=family.norm, grad=_gradient, ref=_ref,
+                   kinds="f", cases=_CASES, several=True, public=False, method=False,
+                   doc="Rows of x at mean 0 and variance 1, times weight plus bias; their means and reciprocal deviations.")
 norm_rows_backward = driver(
     "norm_rows_backward", "dy, x, mean, rstd, weight=None, scheme='layer', size=1, rms=False, wanted=False", "norm",
     tensors=("dy", "x", "mean", "rstd", "weight"), run=family.norm_backward, grad=_backward_gradient, kinds="f",

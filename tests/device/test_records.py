@@ -145,15 +145,16 @@ def test_in_place(name: str, device) -> None:
     dtype = next(d for d in (dtypes.float32, dtypes.int32, dtypes.complex64) if d.kind in op.kinds)
     sample = next(iter(samples(op, dtype)))
     arrays = [from_host(x) for x in sample.inputs]
-    out = function(*arrays)
+    numbers = tuple(sample.attrs.values())
+    out = function(*arrays, *numbers)
     if out.dtype is not arrays[0].dtype:
         return
     storage, version = arrays[0].storage, arrays[0].storage.version
-    op.inplace(*arrays[:1], *arrays)
+    op.inplace(*arrays[:1], *arrays, *numbers)
     assert arrays[0].storage is storage
     assert storage.version == version + 1
     assert_close(arrays[0], sample.expected)
-    if len(arrays) == 2:
+    if len(arrays) == 2 and not numbers:
         square = on_device(np.resize(sample.inputs[0], (4, 4)))
         expected, _ = expected_of(op, [square.numpy(), square.numpy().T], {})
         op.inplace(square, square, square.T)
