@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.errors import bad
+from ..core.errors import ShapeError, bad
 from ..ops import elementwise as ops
+from ..ops.index import one_hot as one_hot
 from ..ops.manipulate import pad as pad
 from ..ops.matmul import linear as _linear
+from ..ops.matmul import matmul
 from ..ops.shape import flatten as flatten
+from ..ops.shape import permute, reshape
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from .functional_space import *
@@ -72,6 +75,8 @@ from .functional_norm import layer_norm as layer_norm
 from .functional_norm import local_response_norm as local_response_norm
 from .functional_norm import normalize as normalize
 from .functional_norm import rms_norm as rms_norm
+from .functional_sparse import embedding as embedding
+from .functional_sparse import embedding_bag as embedding_bag
 
 gelu, sigmoid, silu, tanh = ops.gelu, ops.sigmoid, ops.silu, ops.tanh
 
@@ -108,6 +113,22 @@ def _axis(op: str, dim: int | None) -> int:
 
 def _converted(input: Any, dtype: Any) -> Any:
     return input if dtype is None else ops.astype(input, dtype)
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """input1 @ weight[o] @ input2 for each output o: (..., in1), (..., in2), weight (out, in1, in2), bias (out,)."""
+    if weight.ndim != 3 or (input1.shape[-1], input2.shape[-1]) != weight.shape[1:] or (
+            input1.shape[:-1] != input2.shape[:-1]):
+        raise ShapeError(bad("bilinear", f"{input1.shape}, {input2.shape} and weight {weight.shape}",
+                             "(..., in1), (..., in2) and (out, in1, in2)", "Check the last axes."))
+    lead = input1.shape[:-1]
+    rows = reshape(input1, (-1, 1, input1.shape[-1])) if input1.ndim != 1 else reshape(input1, (1, 1, -1))
+    out, in1, in2 = weight.shape
+    # (rows, out * in2): products with the first input; then with the second
+    first = matmul(reshape(rows, (-1, in1)), reshape(permute(weight, (1, 0, 2)), (in1, out * in2)))
+    result = matmul(reshape(first, (-1, out, in2)), reshape(input2, (-1, in2, 1)))
+    result = reshape(result, (*lead, out))
+    return result if bias is None else result + bias
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
