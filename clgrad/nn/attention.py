@@ -25,7 +25,7 @@ class MultiheadAttention(Module):
     """Attention in ``num_heads`` heads between products: queries, keys and values of (L, N, E), (S, N, kdim) and
     (S, N, vdim), with ``batch_first`` (N, L, E) and so on, or without the axis of the batch.
 
-    ``in_proj_weight`` (3E, E) (or ``q_proj_weight``, ``k_proj_weight``, ``v_proj_weight`` where kdim or vdim differ) and
+    ``in_proj_weight`` (3E, E) (or ``q_proj_weight``, ``k_proj_weight``, ``v_proj_weight``, if kdim or vdim differ) and
     ``out_proj.weight`` as in PyTorch; xavier_uniform at first, biases zero. ``add_bias_kv`` appends a learned key and
     value, ``add_zero_attn`` ones of zeros. ``dropout`` zeroes attention weights in training.
     """

@@ -46,7 +46,8 @@ def _step(mode: str, x: Any, state: tuple, w_hh: Any, b_hh: Any, w_hr: Any) -> t
 
 class RNNBase(Module):
     """Layers of a recurrence over a sequence, PyTorch's names: ``weight_ih_l{k}``, ``weight_hh_l{k}``,
-    ``bias_ih_l{k}``, ``bias_hh_l{k}``, ``weight_hr_l{k}`` (with proj_size), each with ``_reverse`` for the other direction. All begin
+    ``bias_ih_l{k}``, ``bias_hh_l{k}``, ``weight_hr_l{k}`` (with proj_size), each with ``_reverse`` for the other
+    direction. All begin
     uniform in +-1/sqrt(hidden_size).
     """
 
