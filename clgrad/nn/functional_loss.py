@@ -79,11 +79,19 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
-    """d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2), for d = input - target (Huber 1964)."""
+    """d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2), for d = input - target (Huber 1964).
+
+    With ``weight`` each is scaled; unlike mse_loss, the mean is over elements, as in PyTorch."""
     if delta <= 0:
         raise ValueError(bad("huber_loss", f"delta={delta}", "a positive number", "It is a width."))
     _check_sizes("huber_loss", input, target)
-    return _weighted("huber_loss", huber(input - target, float(delta)), weight, reduction)
+    loss = huber(input - target, float(delta))
+    if weight is not None:
+        if weight.shape != loss.shape:
+            raise ShapeError(bad("huber_loss", f"weight of shape {weight.shape}", f"{loss.shape}",
+                                 "Give each element a weight."))
+        loss = loss * weight
+    return _reduce("huber_loss", loss, reduction)
 
 
 def _check_sizes(op: str, input: Any, target: Any) -> None:

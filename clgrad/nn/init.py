@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from math import ceil, prod, sqrt
 from typing import Any
+
+import numpy as np
 
 from ..autograd.variable import unwrap
 from ..core.errors import ShapeError, bad
 from ..families import random
-from ..ops.elementwise import assign
+from ..ndarray import from_host
+from ..ops.elementwise import assign, where
 
 _GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_transpose1d": 1.0, "conv_transpose2d": 1.0,
           "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "selu": 3 / 4}
@@ -108,3 +111,57 @@ def _positive(fan: int) -> int:
 def _write(tensor: Any, value: Any) -> Any:
     assign(unwrap(tensor), value)
     return tensor
+
+
+def eye_(tensor: Any) -> Any:
+    """Ones on the diagonal of a matrix, zeros elsewhere."""
+    if tensor.ndim != 2:
+        raise ShapeError(bad("eye_", f"shape {tensor.shape}", "two dimensions", "It is a matrix."))
+    return _write(tensor, from_host(np.eye(*tensor.shape), tensor.dtype, tensor.device))
+
+
+def dirac_(tensor: Any, groups: int = 1) -> Any:
+    """Convolution weights (out, in, ...) that hand channels through: a one in the middle for each of them."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ShapeError(bad("dirac_", f"shape {tensor.shape}", "3, 4 or 5 dimensions", "They are weights of layers."))
+    if tensor.shape[0] % groups:
+        raise ShapeError(bad("dirac_", f"{tensor.shape[0]} outputs in {groups} groups", "a number that divides them",
+                             "Choose another."))
+    host = np.zeros(tensor.shape)
+    each = tensor.shape[0] // groups
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for g in range(groups):
+        for d in range(min(each, tensor.shape[1])):
+            host[(g * each + d, d, *middle)] = 1
+    return _write(tensor, from_host(host, tensor.dtype, tensor.device))
+
+
+def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
+    """A (semi-)orthogonal matrix times ``gain`` (Saxe et al. 2013); axes but the first count as one.
+
+    From the QR decomposition of a normal matrix, by LAPACK on the host: draws are the device generator's.
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(bad("orthogonal_", f"shape {tensor.shape}", "at least two dimensions", "It is a matrix."))
+    if not prod(tensor.shape):
+        return tensor
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    draws = random.normal(tensor.shape, tensor.dtype, tensor.device, generator)
+    host = draws.numpy().astype(np.float64).reshape(rows, columns)
+    q, r = np.linalg.qr(host.T if rows < columns else host)
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # by this the distribution is uniform
+    q = (q.T if rows < columns else q).reshape(tensor.shape) * gain
+    return _write(tensor, from_host(q, tensor.dtype, tensor.device))
+
+
+def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None) -> Any:
+    """Normal with standard deviation ``std``, of each column the part ``sparsity`` zero, in places drawn at random
+    (Martens 2010)."""
+    if tensor.ndim != 2:
+        raise ShapeError(bad("sparse_", f"shape {tensor.shape}", "two dimensions", "It is a matrix."))
+    zeros = ceil(sparsity * tensor.shape[0])
+    values = random.normal(tensor.shape, tensor.dtype, tensor.device, generator) * std
+    order = random.uniform(tensor.shape, tensor.dtype, tensor.device, generator).numpy().argsort(0)
+    keep = np.ones(tensor.shape, bool)
+    np.put_along_axis(keep, order[:zeros], False, 0)
+    return _write(tensor, where(from_host(keep, None, tensor.device), values, 0.0))

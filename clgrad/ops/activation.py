@@ -75,7 +75,8 @@ exponential_backward = _record(
 _BAND = (-0.8, 1.1)
 hardtanh = _record("hardtanh_band", "x, low, high", "(x < low) ? low : ((x > high) ? high : x)",
                    _no_grads([lambda g, x, low, high: inside(g, x, low, high)], 3),
-                   lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)), "x limited to [low, high].", _BAND)
+                   lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
+                   "x limited to [low, high].", _BAND)
 inside = _record("inside_band", "dy, x, low, high", "((x > low) && (x < high)) ? dy : ZERO",
                  _no_grads([lambda g, x, low, high: inside(g, x, low, high)], 4),
                  lambda dy, x, low, high: np.where((x > low) & (x < high), dy, 0), "dy where low < x < high, else 0.",
@@ -103,7 +104,8 @@ outside = _record("outside_width", "dy, x, width", "(fabs(x) <= width) ? ZERO : 
 softshrink = _record("softshrink_unit", "x, width",
                      "(x > width) ? x - width : ((x < -width) ? x + width : x * ZERO)",
                      [lambda g, x, width: outside(g, x, width), ZERO_GRAD],
-                     lambda x, width: np.where(x > width, x - width, np.where(x < -width, x + width, x * 0)), "x drawn to zero by width.",
+                     lambda x, width: np.where(x > width, x - width, np.where(x < -width, x + width, x * 0)),
+                     "x drawn to zero by width.",
                      (0.7,))
 threshold = _record("threshold_unit", "x, least, value", "(x <= least) ? value : x",
                     [lambda g, x, least: above(g, x, least), ZERO_GRAD, ZERO_GRAD],

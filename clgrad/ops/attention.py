@@ -140,7 +140,8 @@ _BACK = tuple(Case((c.shapes[0][:3] + c.shapes[2][3:], *c.shapes[:3], c.shapes[3
 
 attention = driver("attention", "q, k, v, mask=None, options=None", "attention", tensors=("q", "k", "v", "mask"),
                    run=family.attention, grad=_gradient, ref=_ref, kinds="f", cases=CASES[:3], several=True,
-                   public=False, method=False, doc="softmax(scale * q @ k.T + mask) @ v, by tiles, and the rows' logsumexp.")
+                   public=False, method=False,
+                   doc="softmax(scale * q @ k.T + mask) @ v, by tiles, and the rows' logsumexp.")
 attention_backward = driver(
     "attention_backward", "dy, q, k, v, mask, y, lse, options", "attention",
     tensors=("dy", "q", "k", "v", "mask", "y", "lse"), run=family.attention_backward, grad=_backward_gradient,

@@ -124,7 +124,7 @@ gru_backward = driver(
 tanh_step = elementwise("tanh_step", "x, y", c="tanh(x + y)", dtype="float", kinds="f", public=False, method=False,
                         grad=[lambda g, out: _tanh_backward(g, out)] * 2, ref=lambda x, y: np.tanh(x + y),
                         cases=(Case(((3, 5), (3, 5))),), doc="tanh(x + y): a step of a plain recurrent layer.")
-relu_step = elementwise("relu_step", "x, y", c="((x + y) < ZERO) ? ZERO : (x + y)", dtype="float", kinds="f", public=False,
-                        method=False, grad=[lambda g, out: _relu_backward(g, out)] * 2,
+relu_step = elementwise("relu_step", "x, y", c="((x + y) < ZERO) ? ZERO : (x + y)", dtype="float", kinds="f",
+                        public=False, method=False, grad=[lambda g, out: _relu_backward(g, out)] * 2,
                         ref=lambda x, y: np.maximum(x + y, 0), cases=(Case(((3, 5), (3, 5))),),
                         doc="max(x + y, 0): a step of a plain recurrent layer.")

@@ -142,7 +142,7 @@ _BACK = (
 norm_rows = driver("norm_rows", "x, weight=None, bias=None, scheme='layer', size=1, eps=1e-5, rms=False, running=None",
                    "norm", tensors=("x", "weight", "bias"), run=family.norm, grad=_gradient, ref=_ref,
                    kinds="f", cases=_CASES, several=True, public=False, method=False,
-                   doc="Rows of x at mean 0 and variance 1, times weight plus bias; their means and reciprocal deviations.")
+                   doc="Rows of x at mean 0 and variance 1, times weight plus bias, their means, and 1 / deviations.")
 norm_rows_backward = driver(
     "norm_rows_backward", "dy, x, mean, rstd, weight=None, scheme='layer', size=1, rms=False, wanted=False", "norm",
     tensors=("dy", "x", "mean", "rstd", "weight"), run=family.norm_backward, grad=_backward_gradient, kinds="f",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
 import clgrad
-from clgrad import Variable, nn
+from clgrad import Variable
 from clgrad.core.errors import DTypeError, ShapeError
 from clgrad.families.attention import Options, keep_factors
 from clgrad.ndarray import from_host

@@ -57,7 +57,8 @@ def test_sixteen_bits_with_wider_weights(dtype: str) -> None:
     assert h.grad.dtype is h.dtype
     assert weight.grad.dtype is clgrad.float32
     exact = h.detach().to(clgrad.float64).numpy()
-    assert_close(out.detach().to(clgrad.float32), OPS["norm_rows"].ref(exact, w, None, "group", 3)[0].astype(np.float32),
+    expected = OPS["norm_rows"].ref(exact, w, None, "group", 3)[0].astype(np.float32)
+    assert_close(out.detach().to(clgrad.float32), expected,
                  scale=500 if dtype == "float16" else 1500)
 
 
@@ -178,11 +179,13 @@ def test_normalize(p: float, dim: int, layout: str) -> None:
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda x: F.layer_norm(x, (4,)), r"layer_norm: got input \(2, 6, 3\) for normalized_shape \(4,\)"),
-    (lambda x: F.layer_norm(x, (3,), clgrad.ones(2)), r"layer_norm: got weight or bias of shape \(2,\); expected \(3,\)"),
+    (lambda x: F.layer_norm(x, (3,), clgrad.ones(2)),
+     r"layer_norm: got weight or bias of shape \(2,\); expected \(3,\)"),
     (lambda x: F.group_norm(x, 4), "group_norm: got 6 channels in 4 groups"),
     (lambda x: F.batch_norm(x, None, None), "batch_norm: got no running statistics outside training"),
     (lambda x: F.batch_norm(x, None, None, clgrad.ones(3), training=True), r"batch_norm: got a vector of shape \(3,\)"),
-    (lambda x: F.batch_norm(x[:1, :, :1], None, None, training=True), "batch_norm: got one value a channel in training"),
+    (lambda x: F.batch_norm(x[:1, :, :1], None, None, training=True),
+     "batch_norm: got one value a channel in training"),
     (lambda x: F.instance_norm(x[:, :, :1]), "instance_norm: got one value a channel in training"),
     (lambda x: nn.BatchNorm2d(6)(x), r"BatchNorm2d: got a 3-dimensional input \(2, 6, 3\); expected 4 dimensions"),
     (lambda x: nn.InstanceNorm1d(5)(x), r"InstanceNorm1d: got input \(2, 6, 3\); expected 5 channels"),
