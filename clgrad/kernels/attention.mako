@@ -35,6 +35,11 @@
     W = prelude.vector_width(T) if wide else 1
     V = prelude.vec(T, W)
     by_keys = kind == "keys"
+
+    def kept(i, j):
+        """The dropout factor of a pair."""
+        return f"keep_of(((ulong)(b * heads + h) * L + {i}) * S + {j}, seed, least, factor)"
+
     backward = kind in ("queries", "keys")
     R, C = rows, columns
 %>
@@ -202,9 +207,6 @@ ${f"{j} <= {i} && " if causal else ""}${"mask_at[" + i + " * mask_i + " + j + " 
 </%def>\
 <%def name="added(i, j)">\
 ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j") if masked == "float" else ""}\
-</%def>\
-<%def name="kept(i, j)">\
-keep_of(((ulong)(b * heads + h) * L + ${i}) * S + ${j}, seed, least, factor)\
 </%def>\
 <%def name="barrier_here()">\
 % if not wide:
@@ -398,11 +400,11 @@ keep_of(((ulong)(b * heads + h) * L + ${i}) * S + ${j}, seed, least, factor)\
                     row_sum = row_sum * old + total;
                     for (int t = 0; t < ${max(D // C, 1)}; ++t) y[t] *= old;
                     barrier(CLK_LOCAL_MEM_FENCE);
-                    s[lr * ${C + 1} + lc] = exp(value - zero)${" * " + capture(kept, "i", "j") if dropout else ""};
+                    s[lr * ${C + 1} + lc] = exp(value - zero)${" * " + kept("i", "j") if dropout else ""};
                     barrier(CLK_LOCAL_MEM_FENCE);
     % else:
                     const T p = exp(value - ${"lse_at[i]" if by_keys else "row_lse"});
-                    const T keep = ${capture(kept, "i", "j") if dropout else "1"};
+                    const T keep = ${kept("i", "j") if dropout else "1"};
                     s[lr * ${C + 1} + lc] = p * keep;
                     d[lr * ${C + 1} + lc] = p * (keep * d[lr * ${C + 1} + lc] - ${"delta_at[i]" if by_keys else "row_delta"});
                     barrier(CLK_LOCAL_MEM_FENCE);

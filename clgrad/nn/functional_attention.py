@@ -8,8 +8,8 @@ from typing import Any
 from ..autograd.mode import is_grad_enabled
 from ..core import shapes
 from ..core.errors import DTypeError, ShapeError, bad
-from ..families import random
 from ..families.attention import DEEPEST, Options
+from ..families.generator import default_generator
 from ..ops.attention import attention, formula
 from ..ops.elementwise import astype
 from ..ops.shape import expand, reshape
@@ -44,7 +44,7 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     mask = None if attn_mask is None else _mask(op, attn_mask, lead, query, key)
     seed = 0
     if dropout_p:
-        first, offset = random.default_generator.advance(1)
+        first, offset = default_generator.advance(1)
         seed = (first ^ (offset * 0x9E3779B97F4A7C15)) % 2**64
     scale = query.shape[-1] ** -0.5 if scale is None and query.shape[-1] else scale or 0.0
     options = Options(bool(is_causal), float(scale), float(dropout_p), seed)

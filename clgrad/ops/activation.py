@@ -133,7 +133,7 @@ def _mish_slope(dy: Any, x: Any) -> Any:
 
 def _mish_backward_ref(dy: Any, x: Any) -> Any:
     t = np.tanh(np.logaddexp(x, 0))
-    return dy * (t + x * (1 - t * t) / (1 + np.exp(-x)))
+    return np.where(x > 40, dy, dy * (t + x * (1 - t * t) / (1 + np.exp(-x))))
 
 
 mish_backward = _record("mish_backward", "dy, x", "mish_slope(dy, x)",
@@ -141,6 +141,7 @@ mish_backward = _record("mish_backward", "dy, x", "mish_slope(dy, x)",
                         _mish_backward_ref, "dy times the slope of mish.", header={"f": """
 static inline T mish_slope(T dy, T x)
 {
+    if (x > 40) return dy;  // as the second term is below any digit there, and x * 0 at infinity
     const T t = tanh(fmax(x, ZERO) + log1p(exp(-fabs(x))));
     return dy * (t + x * (ONE - t * t) / (ONE + exp(-x)));
 }
