@@ -17,7 +17,6 @@ from ..ops.shape import flatten as flatten
 from ..ops.shape import permute, reshape
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
-from .functional_space import *
 from .functional_activation import alpha_dropout as alpha_dropout
 from .functional_activation import celu as celu
 from .functional_activation import check_probability as check_probability
@@ -75,6 +74,7 @@ from .functional_norm import layer_norm as layer_norm
 from .functional_norm import local_response_norm as local_response_norm
 from .functional_norm import normalize as normalize
 from .functional_norm import rms_norm as rms_norm
+from .functional_space import *
 from .functional_sparse import embedding as embedding
 from .functional_sparse import embedding_bag as embedding_bag
 

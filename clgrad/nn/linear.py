@@ -7,7 +7,6 @@ from typing import Any
 
 from .. import factories
 from ..core.errors import bad
-from ..ops.manipulate import unflatten
 from ..ops.shape import flatten
 from . import functional as F
 from . import init
@@ -102,23 +101,6 @@ class Bilinear(Module):
     def extra_repr(self) -> str:
         return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
                 f"out_features={self.out_features}, bias={self.bias is not None}")
-
-
-class Unflatten(Module):
-    """One axis as several: ``unflattened_size`` may have one -1."""
-
-    def __init__(self, dim: int, unflattened_size: Any) -> None:
-        super().__init__()
-        if not isinstance(dim, int):
-            raise TypeError(bad("Unflatten", f"dim={dim!r}", "an int", "Axes have no names here."))
-        self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
-
-    def forward(self, input: Any) -> Any:
-        return unflatten(input, self.dim, self.unflattened_size)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class CosineSimilarity(Module):
