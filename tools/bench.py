@@ -2,7 +2,9 @@
 
 Each library runs in a process of its own, so that their thread pools do not meet, and the processes take turns: what
 slows the machine for a while slows all of them. A time is that of one step, from many in a row and one
-synchronisation at the end. A ratio is the library's median over clgrad's: above 1, clgrad is faster.
+synchronisation at the end. A ratio is the library's median over clgrad's: above 1, clgrad is faster. Where bytes are
+the work, they are those that must be moved at least (each operand read once, the result written once), and stand
+beside the rate at which clgrad copies 16 M floats in the same run ("copy 16 M" has to be among the cases).
 
     python tools/bench.py --only matmul --json new.json --compare old.json
 """
@@ -151,6 +153,16 @@ def _call(f: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[[Any], St
         arrays = [lib.put(_random(*s)) for s in shapes]
         run = lib.jit(lambda *xs: f(lib.np, *xs))
         return lambda: run(*arrays)
+
+    return build
+
+
+def _given(f: Callable[..., Any], *arrays: Callable[[], np.ndarray]) -> Callable[[Any], Step]:
+    """The same of arrays that the functions make."""
+    def build(lib: Any) -> Step:
+        given = [lib.put(a()) for a in arrays]
+        run = lib.jit(lambda *xs: f(lib.np, *xs))
+        return lambda: run(*given)
 
     return build
 
@@ -390,10 +402,114 @@ def _backward_overhead(lib: Any) -> Step:
     return step
 
 
+# Moving and ordering -------------------------------------------------------------------------------------------------
+
 _M16 = 1 << 24
 _CONVOLUTIONS = (((16, 64, 32, 32), (64, 64, 3, 3)), ((16, 128, 16, 16), (128, 128, 3, 3)),
                  ((16, 256, 8, 8), (256, 256, 3, 3)), ((16, 512, 4, 4), (512, 512, 3, 3)),
                  ((16, 64, 32, 32), (256, 64, 1, 1)), ((16, 64, 32, 32), (64, 1, 3, 3)))
+_COPY = "copy 16 M"  # the yardstick of what memory gives
+_SQUARE = (4096, 4096)
+
+
+def _floats(*shape: int) -> Callable[[], np.ndarray]:
+    return lambda: _random(*shape)
+
+
+def _normal(*shape: int) -> Callable[[], np.ndarray]:
+    return lambda: np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _integers(high: int, *shape: int, dtype: Any = np.int64) -> Callable[[], np.ndarray]:
+    return lambda: np.random.default_rng(1).integers(0, high, shape, dtype)
+
+
+def _shuffled(n: int) -> Callable[[], np.ndarray]:
+    return lambda: np.random.default_rng(1).permutation(n)
+
+
+def _bytes(name: str, work: float, arrays: tuple, f: Callable, **others: Callable | None) -> Case:
+    """A case that is told by the bytes it has to move; ``others`` by library, None where there is no counterpart."""
+    builders = {"*": _given(f, *arrays), **{k: _given(g, *arrays) for k, g in others.items() if g}}
+    return Case(name, builders, float(work), "B", tuple(k for k, g in others.items() if g is None))
+
+
+def _copies() -> Iterator[Case]:
+    line = (_floats(_M16),)
+    yield _bytes(_COPY, 8 * _M16, line, lambda np_, a: a.clone(), numpy=lambda np_, a: a.copy(),
+                 jax=lambda np_, a: np_.copy(a))
+    yield _bytes("add 16 M", 12 * _M16, line * 2, lambda np_, a, b: a + b)
+    yield _bytes("lerp 16 M (saxpy's traffic)", 12 * _M16, line * 2, lambda np_, a, b: np_.lerp(a, b, 0.3),
+                 numpy=lambda np_, a, b: a + np.float32(0.3) * (b - a), jax=lambda np_, a, b: a + 0.3 * (b - a))
+    for n in (4096, 2048):
+        m, k = 4096, n
+        yield _bytes(f"transposed copy {m}x{k}", 8 * m * k, (_floats(m, k),), lambda np_, a: a.T.contiguous(),
+                     numpy=lambda np_, a: np_.ascontiguousarray(a.T), jax=lambda np_, a: np_.transpose(a))
+
+
+def _reductions() -> Iterator[Case]:
+    yield _bytes("sum 16 M", 4 * _M16, (_floats(_M16),), lambda np_, a: a.sum())
+    for axis in (0, 1):
+        yield _bytes(f"sum axis {axis} of 4096x4096", 4 * _M16, (_floats(*_SQUARE),),
+                     lambda np_, a, axis=axis: a.sum(axis))
+    for shape in ((64, 512, 512), (4096, 64, 64)):
+        yield _bytes(f"sum axis 1 of {'x'.join(map(str, shape))}", 4 * _M16, (_floats(*shape),),
+                     lambda np_, a: a.sum(1))
+    yield _bytes("max axis 1 of 4096x4096", 4 * _M16, (_floats(*_SQUARE),), lambda np_, a: np_.amax(a, 1))
+
+
+def _indexing() -> Iterator[Case]:
+    rows, table = _shuffled(65536), _floats(65536, 256)
+    yield _bytes("take rows of 65536x256", 8 * _M16, (table, rows), lambda np_, a, i: a[i])
+    yield _bytes("take_along axis 1 of 4096x4096", 16 * _M16, (_floats(*_SQUARE), _integers(4096, *_SQUARE)),
+                 lambda np_, a, i: np_.take_along_axis(a, i, 1), clgrad=lambda np_, a, i: np_.gather(a, 1, i),
+                 torch=lambda np_, a, i: np_.gather(a, 1, i))
+    yield _bytes("take 16 M at random", 16 * _M16, (_floats(_M16), _integers(_M16, _M16)), lambda np_, a, i: a[i])
+
+    def put(np_: Any, a: Any, i: Any, v: Any) -> Any:
+        out = a.copy()
+        out[i] = v
+        return out
+
+    def add(np_: Any, a: Any, i: Any, v: Any) -> Any:
+        out = a.copy()
+        np.add.at(out, i, v)
+        return out
+
+    for name, arrays, work in (("rows of 65536x256", (table, rows, table), 20 * _M16),
+                               ("16 M at random", (_floats(_M16), _integers(_M16, _M16), _floats(_M16)), 28 * _M16)):
+        yield _bytes(f"put {name}", work, arrays, lambda np_, a, i, v: a.index_put((i,), v), numpy=put,
+                     jax=lambda np_, a, i, v: a.at[i].set(v))
+        yield _bytes(f"add {name}", work, arrays, lambda np_, a, i, v: a.index_add(0, i, v), numpy=add,
+                     jax=lambda np_, a, i, v: a.at[i].add(v))
+
+
+def _orders() -> Iterator[Case]:
+    def chosen(np_: Any, a: Any, k: int) -> Any:
+        return np.sort(np.partition(a, -k, -1)[..., -k:], -1)
+
+    line, square = (_normal(_M16),), (_normal(*_SQUARE),)
+    sorts = {"clgrad": lambda np_, a: np_.array.sort(getattr(a, "data", a)), "torch": lambda np_, a: np_.sort(a).values}
+    for name, arrays in (("16 M", line), ("rows of 4096x4096", square)):
+        yield _bytes(f"sort {name}", 8 * _M16, arrays, lambda np_, a: np_.sort(a), **sorts)
+        yield _bytes(f"argsort {name}", 12 * _M16, arrays, lambda np_, a: np_.argsort(a))
+    yield _bytes("sort with indices 16 M", 16 * _M16, line, lambda np_, a: np_.sort(a), numpy=None, jax=None)
+    yield _bytes("sort 16 M int32", 8 * _M16, (_integers(1 << 31, _M16, dtype=np.int32),), lambda np_, a: np_.sort(a),
+                 **sorts)
+    for name, k, arrays in (("100 of 16 M", 100, line), ("10 of rows of 4096x4096", 10, square)):
+        yield _bytes(f"topk {name}", 4 * _M16, arrays, lambda np_, a, k=k: np_.topk(a, k),
+                     numpy=lambda np_, a, k=k: chosen(np_, a, k), jax=None)
+    yield _bytes("median of 16 M", 4 * _M16, line, lambda np_, a: np_.median(a))
+    yield _bytes("unique of 16 M int32", 4 * _M16, (_integers(1 << 20, _M16, dtype=np.int32),),
+                 lambda np_, a: np_.unique(a), jax=None)
+
+
+def _scans() -> Iterator[Case]:
+    yield _bytes("cumsum 16 M", 8 * _M16, (_floats(_M16),), lambda np_, a: np_.cumsum(a, 0))
+    for axis in (0, 1):
+        yield _bytes(f"cumsum axis {axis} of 4096x4096", 8 * _M16, (_floats(*_SQUARE),),
+                     lambda np_, a, axis=axis: np_.cumsum(a, axis))
+    yield _bytes("cumprod 16 M", 8 * _M16, (lambda: 1 + 1e-4 * _random(_M16),), lambda np_, a: np_.cumprod(a, 0))
 
 CASES = (
     *(_matmul(f"{n}x{n}x{n}", (n, n), (n, n)) for n in (64, 128, 256, 512, 1024, 2048)),
@@ -401,16 +517,9 @@ CASES = (
     _gradient_matmul("1000x64x100 (left transposed)", (64, 1000), (64, 100), "left"),
     _gradient_matmul("64x100x1000 (right transposed)", (64, 100), (1000, 100), "right"),
     _matmul("batch 32 of 64x64x64", (32, 64, 64), (32, 64, 64)),
-    Case("add 16 M", {"*": _call(lambda np_, a, b: a + b, (_M16,), (_M16,))}, 12.0 * _M16, "B"),
+    *_copies(), *_reductions(), *_indexing(), *_orders(), *_scans(),
     Case("tanh(exp(a)*b) 16 M", {"*": _call(lambda np_, a, b: np_.tanh(np_.exp(a) * b), (_M16,), (_M16,))},
          12.0 * _M16, "B"),
-    Case("sum 16 M", {"*": _call(lambda np_, a: a.sum(), (_M16,))}, 4.0 * _M16, "B"),
-    Case("sum axis 0 of 4096x4096", {"*": _call(lambda np_, a: a.sum(0), (4096, 4096))}, 4.0 * _M16, "B"),
-    Case("sum axis 1 of 4096x4096", {"*": _call(lambda np_, a: a.sum(1), (4096, 4096))}, 4.0 * _M16, "B"),
-    Case("transposed copy 4096x2048", {"*": _call(lambda np_, a: a.T.contiguous(), (4096, 2048)),
-                                       "numpy": _call(lambda np_, a: np_.ascontiguousarray(a.T), (4096, 2048)),
-                                       "jax": _call(lambda np_, a: np_.transpose(a), (4096, 2048))},
-         8.0 * 4096 * 2048, "B"),
     Case("softmax 4096x1024", {"*": _call(lambda np_, a: np_.softmax(a, -1), (4096, 1024)), "jax": _softmax_jax,
                                "numpy": _call(_softmax_numpy, (4096, 1024))}, 8.0 * 4096 * 1024, "B"),
     *(_conv(f"{'x'.join(map(str, x))} with {'x'.join(map(str, w))}{' and back' if back else ''}", x, w, back)
@@ -563,16 +672,19 @@ def table(rows: list[Row], old: dict[tuple[str, str], Row] | None) -> Iterator[s
     """The rows as a Markdown table, line by line."""
     cases = {c.name: c for c in CASES}
     ours = {r.case: r.median for r in rows if r.library == "clgrad" and not r.error}
+    copy = cases[_COPY].work / ours[_COPY] if _COPY in ours else 0.0
     then = " then | change |" if old is not None else ""
-    yield f"| case | library | µs, median | quartiles | rate | ratio to clgrad |{then}"
-    yield "|---|---|--:|--:|--:|--:|" + ("--:|--:|" if old is not None else "")
+    yield f"| case | library | µs, median | quartiles | rate | of a copy | ratio to clgrad |{then}"
+    yield "|---|---|--:|--:|--:|--:|--:|" + ("--:|--:|" if old is not None else "")
     for r in rows:
         if r.error:
-            yield f"| {r.case} | {r.library} | failed | {r.error.replace('|', '/')} | | |" + (" | |" if then else "")
+            yield f"| {r.case} | {r.library} | failed | {r.error.replace('|', '/')} | | | |" + (" | |" if then else "")
             continue
         ratio = f"{r.median / ours[r.case]:.2f}" if r.case in ours else ""
+        case = cases[r.case]
+        share = f"{100 * case.work / r.median / copy:.0f} %" if case.unit == "B" and copy else ""
         line = (f"| {r.case} | {r.library} | {_figure(r.median)} | {_figure(r.low)} - {_figure(r.high)} "
-                f"| {_rate(cases[r.case], r.median)} | {ratio} |")
+                f"| {_rate(case, r.median)} | {share} | {ratio} |")
         if old is not None:
             before = old.get((r.case, r.library))
             line += f" {_figure(before.median)} | {_change(before, r)} |" if before and not before.error else " | |"
