@@ -21,6 +21,7 @@ from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
 from ..ndarray import Array
 from ..ops import FUNCTIONS as _F
+from ..ops.sort import sorted_values as _sorted_values
 from ..runtime.device import Device
 
 __array_api_version__ = "2025.12"
@@ -251,7 +252,7 @@ UniqueInverse = namedtuple("UniqueInverse", ["values", "inverse_indices"])
 
 def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
     """Values in order along an axis, NaN last (first when descending)."""
-    return _F["sort"](x, axis, descending, stable).values
+    return _sorted_values(x, axis, descending)
 
 
 def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:

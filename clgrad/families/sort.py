@@ -12,6 +12,8 @@ from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
+from . import index as index_family
+from . import radix
 from .plans import blocks, form, index_type, letter, workers
 
 _LEAST = 1024  # elements a wide-core work-item should have at least
@@ -51,13 +53,58 @@ class _Items:
 
 def argsort(op: str, x: Array, descending: bool) -> Array:
     """Positions (int64) that sort x, contiguous, along its last axis; equal elements keep their order."""
+    return order(op, x, descending, False, True)[1]
+
+
+def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tuple[Array | None, Array | None]:
+    """The elements of x, contiguous, sorted along its last axis, and their positions (int64); equal elements keep
+    their order. What is not wanted is None."""
     check_kind(op, "biuf", x.dtype)
-    device, K = x.device, x.shape[-1]
-    out = empty(x.shape, dtypes.int64, device)
-    if out.size == 0:
-        return out
+    if x.size == 0:
+        return (x.clone() if values else None), (empty(x.shape, dtypes.int64, x.device) if places else None)
+    K = x.shape[-1]
     if K >= 1 << 31:
         raise ShapeError(bad(op, f"{K} elements in a line", "fewer than 2**31", "Sort parts and merge them."))
+    if by_digits(x):
+        return radix.order(op, x, descending, values, places)
+    at = _merged(op, x, descending)
+    return (index_family.take_along(op, x, at, x.ndim - 1) if values else None), at
+
+
+def by_digits(x: Array) -> bool:
+    """Whether lines are long enough, and the cores wide enough, to sort by digits."""
+    return x.device.wide_core and x.size > 0 and x.shape[-1] >= radix.parameter("line")
+
+
+def smallest(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]:
+    """The k first elements of each line of x, contiguous, and their positions (int64), as sorting would give them."""
+    K = x.shape[-1]
+    if 0 < 8 * k <= K and by_digits(x):
+        check_kind(op, "biuf", x.dtype)
+        values, at = radix.smallest(op, x, k, descending)
+        values, inner = order(op, values, descending, True, True)
+        return values, index_family.take_along(op, at, inner, x.ndim - 1)
+    values, at = order(op, x, descending, True, True)
+    first = (*x.shape[:-1], k)
+    return values.view(first, values.strides, 0), at.view(first, at.strides, 0)
+
+
+def ranked(op: str, x: Array, ranks: int | Array) -> Array:
+    """Positions (int64, a last axis of 1) of the elements that sorting x, contiguous and not empty, would put at
+    ``ranks``: one for all lines, or an int64 array with one a line."""
+    if by_digits(x):
+        check_kind(op, "biuf", x.dtype)
+        return radix.ranked(op, x, ranks if isinstance(ranks, int) else ranks.contiguous())
+    at = argsort(op, x, False)
+    if isinstance(ranks, int):
+        return at.view((*x.shape[:-1], 1), at.strides, ranks)
+    return index_family.take_along(op, at, ranks, x.ndim - 1)
+
+
+def _merged(op: str, x: Array, descending: bool) -> Array:
+    """Positions that sort x, by merging."""
+    device, K = x.device, x.shape[-1]
+    out = empty(x.shape, dtypes.int64, device)
     packed, n, lines = x.dtype.itemsize < 8, x.size, x.size // K
     index = index_type(x.storage.nbytes, n * 8)
     items, others = _Items(n, packed, device), _Items(n, packed, device)

@@ -81,6 +81,11 @@ def _writing(op: Op) -> Callable:
     return write
 
 
+def is_recorded(x: Any) -> bool:
+    """Whether what is computed of x enters the graph."""
+    return isinstance(x, Variable) and x.requires_grad and is_grad_enabled()
+
+
 def refuse_recorded(name: str, target: Any, others: tuple = ()) -> None:
     """In-place writes are for what the graph does not record: raise on the rest."""
     if not isinstance(target, Variable) or not is_grad_enabled():

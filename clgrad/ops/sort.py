@@ -38,6 +38,7 @@ from .elementwise import (
     where,
 )
 from .index import take, take_along, take_backward
+from .methods import is_recorded
 from .reduce import amax, amin, any, argmax, sum
 from .shape import cat, flip, narrow, permute, reshape, stack
 
@@ -242,18 +243,30 @@ _permuted = driver("permuted_along", "x, at, dim", "sort", tensors=("x", "at"), 
 
 
 def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    axis = shapes.axis_index("sort", dim, builtins.max(x.ndim, 1))
     if not x.ndim:
-        shapes.axis_index("sort", dim, 1)
         return SortResult(x.clone(), argsort(x))
-    at = argsort(x, dim, descending)
-    return SortResult(_permuted(x, at, dim), at)
+    if is_recorded(x):
+        at = argsort(x, axis, descending)
+        return SortResult(_permuted(x, at, axis), at)
+    pair = family.order("sort", _lines(unwrap(x), axis), descending, True, True)
+    return SortResult(*(_like(x, _moved(a, -1, axis)) for a in pair))
+
+
+def sorted_values(x: Any, dim: int = -1, descending: bool = False) -> Any:
+    """The values of sort alone, which cost less than with their positions."""
+    if not x.ndim or is_recorded(x):
+        return sort(x, dim, descending).values
+    axis = shapes.axis_index("sort", dim, x.ndim)
+    values = family.order("sort", _lines(unwrap(x), axis), descending, True, False)[0]
+    return _like(x, _moved(values, -1, axis))
 
 
 sort = composite("sort", "x, dim=-1, descending=False, stable=False", "sort", kinds="biuf", run=_sort, several=True,
                  ref=_sort_ref,
                  cases=_SORTS, doc="Sorted along ``dim``: (values, indices). Always stable; NaN is larger than any "
                                    "number, so last, or first when descending.")
-msort = composite("msort", "x", "sort", kinds="biuf", run=lambda x: sort(x, 0).values, ref=lambda x: np.sort(x, 0),
+msort = composite("msort", "x", "sort", kinds="biuf", run=lambda x: sorted_values(x, 0), ref=lambda x: np.sort(x, 0),
                   cases=(Case(((7, 3),)),), doc="The values sorted along the first axis.")
 
 # Order statistics ---------------------------------------------------------------------------------------------------
@@ -274,8 +287,10 @@ def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = Tr
     axis, K = _length("topk", x, dim)
     if not 0 <= k <= K:
         raise ShapeError(bad("topk", f"k={k} for {K} elements on axis {axis}", f"0 <= k <= {K}", "Choose a smaller k."))
-    values, at = sort(_at_least_1d(x), axis, largest)
-    values, at = narrow(values, axis, 0, k), narrow(at, axis, 0, k)
+    line = _at_least_1d(x)
+    pair = family.smallest("topk", _lines(unwrap(line), axis), k, largest)
+    values, at = (_moved(a, -1, axis) for a in pair)
+    values, at = take_along(line, at, axis) if is_recorded(x) else _like(x, values), _like(x, at)
     return TopkResult(values, at) if x.ndim else TopkResult(reshape(values, () if k else (0,)),
                                                             reshape(at, () if k else (0,)))
 
@@ -293,18 +308,15 @@ topk = composite("topk", "x, k, dim=-1, largest=True, sorted=True", "sort", kind
 
 
 def _ranked(op: str, x: Any, dim: int, keepdim: bool, rank: Any, result: type) -> Any:
-    """(values, indices) of the elements that ``rank(sorted line, length)`` chooses along ``dim``."""
+    """(values, indices) of the elements whose rank along ``dim`` ``rank(x, axis, length)`` says."""
     axis, K = _length(op, x, dim)
     if K == 0:
         raise ShapeError(bad(op, f"shape {x.shape} over dim={dim}", "at least one element", "Test .numel() first."))
-    values, at = sort(_at_least_1d(x), axis)
-    rank = rank(values, axis, K)
-    if isinstance(rank, int):
-        values, at = narrow(values, axis, rank, 1), narrow(at, axis, rank, 1)
-    else:
-        values, at = take_along(values, rank, axis), take_along(at, rank, axis)
+    line = _at_least_1d(x)
+    at = _moved(family.ranked(op, _lines(unwrap(line), axis), rank(unwrap(line), axis, K)), -1, axis)
+    values = take_along(line, at, axis)
     shape = shapes.reduced(x.shape, (axis,) if x.ndim else (), keepdim)
-    return result(reshape(values, shape), reshape(at, shape))
+    return result(reshape(values, shape), _like(x, reshape(at, shape)))
 
 
 def _kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
@@ -325,11 +337,12 @@ kthvalue = composite("kthvalue", "x, k, dim=-1, keepdim=False", "sort", kinds="b
                      doc="The ``k``-th smallest element along ``dim``: (values, indices), the first of equals.")
 
 
-def _median_rank(values: Any, axis: int, K: int) -> Any:
-    """The lower middle; or the end, where a NaN stands if there is one."""
-    if values.dtype.kind != "f":
+def _median_rank(x: Array, axis: int, K: int) -> Any:
+    """The lower middle; or that of the first NaN, if there is one."""
+    if x.dtype.kind != "f":
         return (K - 1) // 2
-    return where(isnan(unwrap(narrow(values, axis, K - 1, 1))), K - 1, (K - 1) // 2)
+    numbers = _moved(sum(x == x, axis, True), axis, -1)
+    return where(numbers < K, numbers, (K - 1) // 2)
 
 
 def _median(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -396,7 +409,7 @@ def _quantiles(op: str, x: Any, q: Any, dim: int | None, keepdim: bool, method: 
     for v in wanted:
         if not 0 <= v <= 1:
             raise ValueError(bad(op, f"q={v}", "0 <= q <= 1", "A percentage is divided by 100."))
-    values = sort(_moved(line, axis, -1)).values
+    values = sorted_values(_moved(line, axis, -1))
     last = narrow(values, -1, K - 1, 1)
     if given or op == "nanquantile":
         real = dtypes.float64 if x.device.facts.fp64 else dtypes.float32
@@ -428,11 +441,11 @@ nanquantile = composite("nanquantile", "x, q, dim=None, keepdim=False, *, interp
                         doc="Quantile of what is not NaN: see quantile. NaN where nothing is left.")
 
 
-def _nanmedian_rank(values: Any, axis: int, K: int) -> Any:
+def _nanmedian_rank(x: Array, axis: int, K: int) -> Any:
     """The lower middle of what stands before the NaNs."""
-    if values.dtype.kind != "f":
+    if x.dtype.kind != "f":
         return (K - 1) // 2
-    return clamp((sum(logical_not(isnan(unwrap(values))), axis, True) - 1) // 2, 0)
+    return _moved(clamp((sum(x == x, axis, True) - 1) // 2, 0), axis, -1)
 
 
 def _nanmedian(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -608,7 +621,7 @@ def _isin(x: Any, test_elements: Any, *, assume_unique: bool = False, invert: bo
         x = full((), x, dtypes.of_scalar(x), test_elements.device)
     if not isinstance(test_elements, (Array, Variable)):
         return ne(x, test_elements) if invert else eq(x, test_elements)
-    line = sort(reshape(unwrap(test_elements), (-1,))).values
+    line = sorted_values(reshape(unwrap(test_elements), (-1,)))
     if not line.size:
         return _like(x, full(x.shape, invert, dtypes.bool_, x.device))
     common = dtypes.result_type(line.dtype, x.dtype)
@@ -637,7 +650,7 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
         raise ShapeError(bad("bincount", f"weights of shape {weights.shape}", f"{x.shape}", "Give one an element."))
     n, at = minlength, unwrap(x)
     if at.size:
-        line = sort(at).values
+        line = sorted_values(at)
         ends = line[::builtins.max(at.size - 1, 1)].tolist()
         if ends[0] < 0:
             raise ValueError(bad("bincount", f"the element {ends[0]}", "non-negative integers", "Add an offset."))
@@ -669,7 +682,7 @@ def _range(op: str, x: Array, low: float, high: float, margin: float) -> tuple[f
 
 def _counted(x: Array, edges: Array) -> Array:
     """Elements in each half-open bin, and in the last with its end."""
-    line = sort(reshape(x, (-1,))).values
+    line = sorted_values(reshape(x, (-1,)))
     inner = family.search("histogram", line, edges[:-1], False)
     return _between(cat([inner, family.search("histogram", line, edges[-1:], True)]))
 
