@@ -20,6 +20,8 @@ from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 4096
+_STREAM = 1 << 24  # bytes of a transposed result from which on it is written past the caches
+_LEAST_ACROSS = 16  # elements along both dimensions of a tile, from which on it pays
 _SCALAR_LETTER = {"float": "f", "double": "d", "ulong": "L", "float2": "ff", "double2": "dd"}
 _SCALARS = (bool, int, float, complex)
 _RANK = {"b": 0, "u": 1, "i": 2, "f": 3, "c": 4}  # a kind can be written into one of its rank or above
@@ -184,7 +186,7 @@ class Elementwise:
         values: dict[str, Any] = {
             "form": form(device), "index": index, "T": compute.compute, "out": result.c, "out_bool": result.kind == "b",
             "expr": e.text(compute), "names": e.names, "mask": e.mask, "header": e.helpers(compute),
-            "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided"}
+            "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided", "stream": False}
         i = letter(index)
         signature = "P" + i
         if size == 0:
@@ -199,6 +201,8 @@ class Elementwise:
             across = _across(sizes, steps) if device.wide_core else None
             if across is not None:
                 values["layout"] = "tiled"
+                values["stream"] = (out_bytes >= _STREAM and values["vector"] and not e.mask and
+                                    result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double"))
                 sizes, *steps = (_second_last(t, across) for t in (sizes, *steps))
             inner = iter(steps[1:])
             modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else
@@ -247,14 +251,10 @@ def _result_strides(shape: tuple[int, ...], varying: Sequence[Array]) -> tuple[i
 def _across(sizes: tuple[int, ...], steps: Sequence[tuple[int, ...]]) -> int | None:
     """The dimension along which an operand that strides over memory in the innermost one lies side by side; None
     where there is none worth tiling for."""
-    if sizes[-1] < _tile():
+    if sizes[-1] < _LEAST_ACROSS:
         return None
     return next((r for step in steps if step[-1] not in (0, 1) for r in range(len(sizes) - 1)
-                 if abs(step[r]) == 1 and sizes[r] >= _tile()), None)
-
-
-def _tile() -> int:
-    return kernels.template("elementwise").module.TILE
+                 if abs(step[r]) == 1 and sizes[r] >= _LEAST_ACROSS), None)
 
 
 def _second_last(values: tuple[int, ...], r: int) -> tuple[int, ...]:
@@ -265,9 +265,10 @@ def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool) -
     """The strided kernel's integers: sizes, strides, and rows cut into segments; and the number of units."""
     rows, inner = prod(sizes[:-1]), sizes[-1]
     if tiled:
-        segment = min(inner, _tile())
+        module = kernels.template("elementwise").module
+        segment = min(inner, module.ACROSS)
         segments = -(-inner // segment)
-        units = prod(sizes[:-2]) * -(-sizes[-2] // _tile()) * segments
+        units = prod(sizes[:-2]) * -(-sizes[-2] // module.DOWN) * segments
     elif device.wide_core:
         wanted = workers(device, rows * inner, _default(device)["groups_per_unit"], _LEAST_ITEMS)
         pieces = 1 if rows >= wanted else -(-wanted // rows)

@@ -3,18 +3,19 @@
 ## flat:     all arrays have one memory order without gaps, so i counts memory positions.
 ## strided:  the collapsed dimensions are walked row by row; the innermost one is the row, cut into segments so that
 ##           a few long rows still occupy every core.
-## tiled:    strided, where an operand's memory runs along the last dimension but one (mode t): tiles of TILE x TILE are
-##           read along its memory into a small array and taken out across, so that every line of memory is touched
-##           once (wide-core only).
+## tiled:    strided, where an operand's memory runs along the last dimension but one (mode t), DOWN x ACROSS elements a
+##           unit, and the next unit is the one below: squares of W x W are read along its memory, a vector a line, and
+##           transposed in registers, so that every line of memory is touched once (wide-core only). A large result is
+##           written past the caches (`stream`), where lines a power of two apart would displace each other.
 ##
-##               q ->  out            out[p][q] = f(tile[q][p], ...)
-##             p       v v v v
-##             |       t stands on end: its lines run along p
+##               q ->  out            out[p][q] = f(square[q][p], ...)
+##             p       v v v v        log2(W) steps: in step d, vectors r and r + d swap their lanes
+##             |       t stands on end: its lines run along p        that differ in bit d: (a b / c d) to (a c / b d)
 ## Operand modes: v unit stride along the row (or flat), z one element a row, g any stride, b one element in all,
 ## k a scalar argument, t transposed (see tiled).
 <%!
     PARAMS = {"groups_per_unit": (1, 2, 4, 8), "local": (64, 128, 256)}
-    TILE = 16
+    DOWN, ACROSS = 256, 16
     DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1}, "many": {"groups_per_unit": 16, "local": 256}}
 
     def valid(params, facts):
@@ -77,22 +78,26 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
             return prelude.store(out, kind, "out", "o", f"-(({value}) != {zero})", w)
         return prelude.store(out, T, "out", "o", value, w)
 
-    def read(j, w, step=""):
+    def read(j, w, p=0):
         """Operand j at the current position."""
         ctype, mode = ins[j]
         if mode == "k" and part:
             return f"({T})(k{j}, k{j}_imag)"
         if mode == "k":
             return f"({prelude.vec(T, w)})(k{j})" if w > 1 else f"({T})k{j}"
-        if mode == "t":
-            at = [f"t{j}[(q + {i}) * {TILE} + p]" for i in range(w)]
-            return f"({prelude.vec(T, w)})({', '.join(at)})" if w > 1 else at[0]
+        if mode == "t" and w > 1:
+            return f"t{j}_{p}"
         if mode in "bz":
             return f"({prelude.vec(T, w)})(c{j})" if w > 1 else f"c{j}"
         return prelude.load(ctype, T, f"a{j}", f"i{j}", w)
 
-    def evaluate(w):
-        return f"apply{w}({', '.join(read(j, w) for j in range(n_in))})"
+    def evaluate(w, p=0):
+        return f"apply{w}({', '.join(read(j, w, p) for j in range(n_in))})"
+
+    def swapped(a, b, d, upper):
+        """Lanes of vectors a and b after step d of a transposition: those of the first of the two, or of the second."""
+        lanes = [(a, l + d * upper) if not l & d else (b, l - d + d * upper) for l in range(W)]
+        return f"({prelude.vec(T, W)})({', '.join(f'{v}.s{l:x}' for v, l in lanes)})"
 
     def parameter(j, ctype, mode):
         if mode != "k":
@@ -105,52 +110,86 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
 
 <%def name="tile_body()">
 <%
-        moving = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kbt"]
+        moving = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kb"]
+        across = [j for j, (c, m) in enumerate(ins) if m == "t"]
+        lines = " & ".join(f"(i{j}_s{rank - 2} == 1)" for j in across)
 %>
-        const int rows = p1 - p0, columns = min((index_t)${TILE}, d${rank - 1} - j0);
-        % for j, (c, m) in enumerate(ins):
-            % if m == "t":
-        ${T} t${j}[${TILE * TILE}];
-        for (int q = 0; q < columns; ++q) {
-            const index_t line = base_i${j} + p0 * i${j}_s${rank - 2} + q * i${j}_s${rank - 1};
-            % if not part:
-            if (rows == ${TILE} && i${j}_s${rank - 2} == 1) {
-                % for start in range(0, TILE, 8):
-                vstore8(${prelude.load(c, T, f"a{j}", f"line + {start}", 8)}, 0, t${j} + q * ${TILE} + ${start});
+        const index_t q0 = j0, q1 = min(j0 + segment, d${rank - 1});
+        % for v, _ in moving:
+        base_${v} -= j0 * ${v}_s${rank - 1};
+        % endfor
+        % if stream:
+        const int aligned = ((base_o | j0 | o_s${rank - 2}) & ${W - 1}) == 0;
+        % endif
+        for (index_t pb = p0; pb < p1; pb += ${W}) {
+            for (index_t qb = q0; qb < q1; qb += ${W}) {
+        % if row_width > 1:
+                if ((pb + ${W} <= p1) & (qb + ${W} <= q1) & ${lines}) {
+            % for j in across:
+                % for q in range(W):
+                    ${prelude.vec(T, W)} t${j}_${q} = ${prelude.load(ins[j][0], T, f"a{j}", f"base_i{j} + pb + (qb + {q}) * i{j}_s{rank - 1}", W)};
                 % endfor
-            } else
-            % endif
-                for (int p = 0; p < rows; ++p)
-                    t${j}[q * ${TILE} + p] = ${prelude.load(c, T, f"a{j}", f"line + p * i{j}_s{rank - 2}")};
-        }
+                % for d in [1 << bit for bit in range(W.bit_length() - 1)]:
+                    % for q in [q for q in range(W) if not q & d]:
+                    {
+                        const ${prelude.vec(T, W)} x = t${j}_${q}, y = t${j}_${q + d};
+                        t${j}_${q} = ${swapped("x", "y", d, 0)};
+                        t${j}_${q + d} = ${swapped("x", "y", d, 1)};
+                    }
+                    % endfor
+                % endfor
+            % endfor
+            % for p in range(W):
+                    {
+                % for v, _ in moving:
+                    % if v[1:] not in [str(j) for j in across]:
+                        const index_t ${v} = base_${v} + (pb + ${p}) * ${v}_s${rank - 2} + qb * ${v}_s${rank - 1};
+                    % endif
+                % endfor
+                % for j, (c, m) in enumerate(ins):
+                    % if m == "z":
+                        const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
+                    % endif
+                % endfor
+                % if stream:
+                        const ${prelude.vec(T, W)} value = ${evaluate(W, p)};
+                        if (aligned) STREAM(value, (global ${prelude.vec(T, W)} *)(out + o));
+                        else ${stored("value", W)}
+                % else:
+                        ${stored(evaluate(W, p), W)}
+                % endif
+                    }
+            % endfor
+                    continue;
+                }
+        % endif
+                const index_t pe = min(pb + ${W}, p1), qe = min(qb + ${W}, q1);
+                for (index_t p = pb; p < pe; ++p) {
+                    for (index_t q = qb; q < qe; ++q) {
+        % for v, _ in moving:
+                        const index_t ${v} = base_${v} + p * ${v}_s${rank - 2} + q * ${v}_s${rank - 1};
+        % endfor
+        % for j, (c, m) in enumerate(ins):
+            % if m == "z":
+                        const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
             % endif
         % endfor
-        for (int p = 0; p < rows; ++p) {
-            % for v, _ in moving:
-            index_t ${v} = base_${v} + (p0 + p) * ${v}_s${rank - 2};
-            % endfor
-            % for j, (c, m) in enumerate(ins):
-                % if m == "z":
-            const ${T} c${j} = ${prelude.load(c, T, f"a{j}", f"i{j}")};
-                % endif
-            % endfor
-            int q = 0;
-            % if row_width > 1:
-            for (; q + ${row_width} <= columns; q += ${row_width}) {
-                ${stored(evaluate(row_width), row_width)}
-                % for v, _ in moving:
-                ${v} += ${row_width} * ${v}_s${rank - 1};
-                % endfor
-            }
-            % endif
-            for (; q < columns; ++q) {
-                ${stored(evaluate(1), 1)}
-                % for v, _ in moving:
-                ${v} += ${v}_s${rank - 1};
-                % endfor
+                        ${stored(evaluate(1), 1)}
+                    }
+                }
             }
         }
 </%def>\
+% if stream:
+#ifdef __has_builtin
+    #if __has_builtin(__builtin_nontemporal_store)
+        #define STREAM(value, to) __builtin_nontemporal_store(value, to)
+    #endif
+#endif
+#ifndef STREAM
+    #define STREAM(value, to) *(to) = (value)
+#endif
+% endif
 kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
 % if layout == "flat":
                         index_t n)
@@ -208,12 +247,16 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
     const index_t first = (index_t)get_global_id(0) * share;
     const index_t last = min(first + share, units);
     for (index_t u = first; u < last; ++u) {
+% if layout == "tiled":
+        const index_t blocks = (d${rank - 2} + ${DOWN - 1}) / ${DOWN};
+        index_t row = u / blocks / segments;
+        const index_t j0 = u / blocks % segments * segment;
+% else:
         index_t row = u / segments;
         const index_t j0 = (u - row * segments) * segment;
+% endif
 % if layout == "tiled":
-        const index_t blocks = (d${rank - 2} + ${TILE - 1}) / ${TILE};
-        const index_t p0 = row % blocks * ${TILE}, p1 = min(p0 + ${TILE}, d${rank - 2});
-        row /= blocks;
+        const index_t p0 = u % blocks * ${DOWN}, p1 = min(p0 + ${DOWN}, d${rank - 2});
 % endif
         % for v, base in strided:
         index_t base_${v} = ${base}_offset + j0 * ${v}_s${rank - 1};
@@ -255,6 +298,9 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
         }
 % endif
     }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 }
 % else:
     // One element a work-item: neighbours in a group touch neighbours in memory.
