@@ -15,16 +15,23 @@ from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .index import banded, check_along, check_index
+from .index import banded, check_along, check_index, moved
 from .plans import INT_BYTES, blocks, form, index_type, letter, workers
 
 _LOCAL, _GROUPS = 128, 32
+_LONG = 1 << 18  # rows from which on reading them for more parts than cores does not pay
 _MOST_BANDS = 1 << 15
 
 
 def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
-    return kernel(x.device, "fancy", "fancy", signature, op, kind=kind, ctype=x.dtype.c, T=x.dtype.compute,
-                  itype=index.dtype.c, index=itype, form=form(x.device), **{"rank": 1, "axis": 0, **values})
+    types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "rows") else moved(x)
+    return kernel(x.device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype,
+                  form=form(x.device), **{**types, "rank": 1, "axis": 0, "vectors": False, **values})
+
+
+def _vectors(x: Array, rank: int, groups: list[int], inner: int) -> bool:
+    """Whether elements behind the indexed axes lie side by side, in vectors worth it (see _groups for the list)."""
+    return x.device.wide_core and rank == 1 and groups[-1] == 1 and inner >= 8 and x.itemsize <= 8
 
 
 def _sizes(device: Device, k: Kernel, units: int, work: int) -> tuple[tuple[int], tuple[int]]:
@@ -98,7 +105,8 @@ def get(op: str, x: Array, rows: Array, axes: tuple[int, ...], at: int) -> Array
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, out.nbytes, rows.storage.nbytes, x.size)
     c = letter(i)
-    k = _kernel(op, "get", x, rows, "PP" + c + "P" + c * (6 * rank + 3), i, rank=rank)
+    k = _kernel(op, "get", x, rows, "PP" + c + "P" + c * (6 * rank + 3), i, rank=rank,
+                vectors=_vectors(x, rank, groups, inner))
     units = outer * rows.size
     wide = x.device.wide_core
     gsize, lsize = _sizes(x.device, k, units if wide else units * inner, inner if wide else 1)
@@ -133,10 +141,11 @@ def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, values.size * values.itemsize, values.storage.nbytes, rows.storage.nbytes, x.size)
     c = letter(i)
-    k = _kernel(op, "add" if accumulate else "put", x, rows, "P" + c + "P" + c * 2 + "P" + c * (6 * rank + 6), i,
-                rank=rank)
     wide = x.device.wide_core
-    strip = 64 if wide else 1
+    vectors = step == 1 and _vectors(x, rank, groups, inner) and not (accumulate and x.dtype.kind == "c")
+    k = _kernel(op, "add" if accumulate else "put", x, rows, "P" + c + "P" + c * 2 + "P" + c * (6 * rank + 6), i,
+                rank=rank, vectors=vectors)
+    strip = 512 if wide else 1
     strips = -(-inner // strip)
     bands = _bands(x.device, outer * strips, rows.size, prod(x.shape[a] for a in axes))
     units = outer * strips * bands
@@ -152,7 +161,8 @@ def _bands(device: Device, lines: int, count: int, rows: int) -> int:
     """Into how many parts (a power of two) the rows are cut, so that every core has work."""
     if count <= 256:
         return 1
-    wanted = -(-device.facts.compute_units * (4 if device.wide_core else 512) // lines)
+    share = (4 if count < _LONG else 1) if device.wide_core else 512  # every part reads all rows
+    wanted = -(-device.facts.compute_units * share // lines)
     return min(1 << (max(1, min(wanted, rows)) - 1).bit_length(), _MOST_BANDS)
 
 

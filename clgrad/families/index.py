@@ -24,8 +24,14 @@ def check_index(op: str, index: Any) -> None:
 
 
 def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
-    return kernel(x.device, "index", "index_op", signature, op, kind=kind, ctype=x.dtype.c, T=x.dtype.compute,
-                  itype=index.dtype.c, index=itype, form=form(x.device), **{"rank": 0, "axis": 0, **values})
+    return kernel(x.device, "index", "index_op", signature, op, kind=kind, itype=index.dtype.c, index=itype,
+                  form=form(x.device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0, **values})
+
+
+def moved(x: Array) -> dict[str, str]:
+    """The template's types where elements only move: any type of their size."""
+    raw = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong", 16: "ulong2"}[x.itemsize]
+    return {"ctype": raw, "T": raw}
 
 
 def _sizes(device: Device, k: Kernel, units: int, work: int) -> tuple[tuple[int], tuple[int]]:
@@ -55,9 +61,13 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
         return out
     x, index = x.contiguous(), index.contiguous()
     outer, inner, length = prod(x.shape[:axis]), prod(x.shape[axis + 1:]), index.size
+    if inner == 1 and device.wide_core:  # elements, not rows
+        index = index.reshape((1, length)).expand((outer, length))
+        _along(op, out, x.reshape((outer, x.shape[axis])), index, 1, axis)
+        return out
     i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes)
     c = letter(i)
-    k = _kernel(op, "take", x, index, "PP" + c + "P" + c + "P" + c * 5, i)
+    k = _kernel(op, "take", x, index, "PP" + c + "P" + c + "P" + c * 5, i, **moved(x))
     units = outer * length
     gsize, lsize = _sizes(device, k, units if device.wide_core else units * inner, inner)
     launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,
@@ -111,14 +121,26 @@ def take_along(op: str, x: Array, index: Array, axis: int) -> Array:
     out = empty(index.shape, x.dtype, device)
     if out.size == 0:
         return out
+    _along(op, out, x, index, axis, axis)
+    return out
+
+
+def _along(op: str, out: Array, x: Array, index: Array, axis: int, named: int) -> None:
+    """Fill ``out``, contiguous; errors name the axis ``named``."""
+    device, rank, final = x.device, x.ndim, index.shape[-1]
     i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes, x.size)
     c = letter(i)
-    rank = x.ndim
-    k = _kernel(op, "along", x, index, "PP" + c + "P" + c + "P" + c * (3 * rank + 2), i, rank=rank, axis=axis)
-    gsize, lsize = _sizes(device, k, out.size, 1)
+    k = _kernel(op, "along", x, index, "PP" + c + "P" + c + "P" + c * (3 * rank + 5), i, rank=rank, axis=axis,
+                **moved(x))
+    rows, segment, segments = index.size // final, 1, final
+    if device.wide_core:
+        segments = min(-(-4 * device.facts.compute_units // rows), -(-final // 2048))
+        segment = -(-final // segments)
+        segments = -(-final // segment)
+    gsize, lsize = _sizes(device, k, rows * segments, segment)
     launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,
-           watch(device, op), *index.shape, *x.strides, *index.strides, x.shape[axis], out.size, nbytes=2 * out.nbytes)
-    return out
+           watch(device, op), *index.shape, *x.strides, *index.strides, x.shape[axis], named, segment, segments,
+           rows * segments, nbytes=2 * out.nbytes)
 
 
 def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:

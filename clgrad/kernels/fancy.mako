@@ -12,6 +12,7 @@
 <%
     prelude = context.lookup.get_template("prelude.mako").module
     GROUPS = ("o", "k", "i")
+    W = prelude.vector_width(T) if vectors else 1
     groups = "".join(f"index_t {g}_{what}{r}, " for g in GROUPS for what in "ds" for r in range(rank))
 
     def step(target, linear, group):
@@ -62,6 +63,46 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
 {
 % if form == "wide":
     // A unit is one row of one o: `inner` elements.
+% if vectors:
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = min((index_t)get_global_id(0) * share, units);
+    const index_t last = min(first + share, units);
+    for (index_t u = first; u < last;) {
+        const int together = u + 4 <= last ? 4 : 1;  // so that their lines of memory are waited for at once
+        index_t from[4], row[4];
+        int wrong = 0;
+        for (int r = 0; r < together; ++r) {
+            const index_t o = (u + r) / count;
+            row[r] = rows[u + r - o * count];
+            from[r] = x_offset + o * o_s0 + row[r] * k_s0;
+            wrong |= row[r] < 0;
+        }
+        if (wrong | (together < 4)) {
+            for (int r = 0; r < together; ++r) {
+                if (row[r] < 0)
+                    for (index_t i = 0; i < inner; ++i) out[(u + r) * inner + i] = (${T})(0);
+                else
+                    for (index_t i = 0; i < inner; ++i) out[(u + r) * inner + i] = x[from[r] + i];
+            }
+        } else {
+            index_t i = 0;
+            for (; i + ${W} <= inner; i += ${W}) {
+    % for r in range(4):
+                const ${prelude.vec(T, W)} v${r} = vload${W}(0, x + from[${r}] + i);
+    % endfor
+    % for r in range(4):
+                vstore${W}(v${r}, 0, out + (u + ${r}) * inner + i);
+    % endfor
+            }
+            for (; i < inner; ++i) {
+    % for r in range(4):
+                out[(u + ${r}) * inner + i] = x[from[${r}] + i];
+    % endfor
+            }
+        }
+        u += together;
+    }
+% else:
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t o = u / count;
         const index_t row = rows[u - o * count];
@@ -78,6 +119,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${prelude.store(ctype, T, "out", "u * inner + i", prelude.load(ctype, T, "x", "from"))}
         }
     }
+% endif
 % else:
     for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
         const index_t u = e / inner;
@@ -114,7 +156,18 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
             if (row < 0 || ((((uint)row * 2654435761u) >> 16) & (uint)(bands - 1)) != band) continue;
             index_t line = base;
             ${step("line", "row", "k")}
-            for (index_t i = i0; i < i1; ++i) {
+            index_t i = i0;
+% if vectors:
+            const index_t from = v_offset + (o * count + b) * inner;
+            for (; i + ${W} <= i1; i += ${W}) {
+    % if kind == "add":
+                vstore${W}(vload${W}(0, x + line + i) + vload${W}(0, v + from + i), 0, x + line + i);
+    % else:
+                vstore${W}(vload${W}(0, v + from + i), 0, x + line + i);
+    % endif
+            }
+% endif
+            for (; i < i1; ++i) {
                 index_t to = line;
                 ${step("to", "i", "i")}
                 ${write("v", "to", "v_offset + ((o * count + b) * inner + i) * v_step")}

@@ -17,6 +17,8 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    W = 1 if T == "ulong2" else prelude.vector_width(T)
+    V = prelude.vec(T, W)
     add = prelude.store(ctype, T, "out", "at", f"{prelude.load(ctype, T, 'out', 'at')} + {prelude.load(ctype, T, 'x', 'from')}")
 %>
 ${prelude.extensions(ctype, T)}
@@ -40,15 +42,45 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
 {
     // A unit is one row of `inner` neighbouring elements (or one element of it, for many cores).
 % if form == "wide":
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t first = min((index_t)get_global_id(0) * share, units);
+    const index_t last = min(first + share, units);
+    for (index_t u = first; u < last;) {
+        if (u + 4 <= last) {  // four rows together, so that their lines of memory are waited for at once
+    % for r in range(4):
+            const index_t o${r} = (u + ${r}) / length;
+            const index_t row${r} = checked(at[at_offset + u + ${r} - o${r} * length], rows, axis, fault);
+            const index_t from${r} = x_offset + (o${r} * rows + row${r}) * inner;
+    % endfor
+            if ((row0 | row1 | row2 | row3) >= 0) {
+                index_t i = 0;
+    % if W > 1:
+                for (; i + ${W} <= inner; i += ${W}) {
+        % for r in range(4):
+                    const ${V} v${r} = vload${W}(0, x + from${r} + i);
+        % endfor
+        % for r in range(4):
+                    vstore${W}(v${r}, 0, out + (u + ${r}) * inner + i);
+        % endfor
+                }
+    % endif
+                for (; i < inner; ++i) {
+    % for r in range(4):
+                    out[(u + ${r}) * inner + i] = x[from${r} + i];
+    % endfor
+                }
+                u += 4;
+                continue;
+            }
+        }
         const index_t o = u / length;
         const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
         const index_t from = x_offset + (o * rows + row) * inner;
         if (row < 0)
-            for (index_t i = 0; i < inner; ++i) ${prelude.store(ctype, T, "out", "u * inner + i", f"({T})0")}
+            for (index_t i = 0; i < inner; ++i) out[u * inner + i] = (${T})(0);
         else
-            for (index_t i = 0; i < inner; ++i)
-                ${prelude.store(ctype, T, "out", "u * inner + i", prelude.load(ctype, T, "x", "from + i"))}
+            for (index_t i = 0; i < inner; ++i) out[u * inner + i] = x[from + i];
+        ++u;
     }
 % else:
     for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
@@ -100,12 +132,15 @@ kernel void ${function}(global ${ctype} *out, const global ${itype} *at, index_t
     lines = [r for r in range(rank) if r != axis]
 %>
 % if kind == "along":
+<% final = rank - 1 %>\
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
-                        index_t at_offset, global long *fault, ${sizes}${steps}index_t size, index_t units)
+                        index_t at_offset, global long *fault, ${sizes}${steps}index_t size, index_t named,
+                        index_t segment, index_t segments, index_t units)
 {
+    // A unit is a segment of a row of the result (or an element of it, for many cores).
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
-        index_t rest = u, from = x_offset, where = at_offset;
-        % for r in reversed(range(rank)):
+        index_t rest = ${"u / segments" if form == "wide" else "u"}, from = x_offset, where = at_offset;
+        % for r in reversed(range(final if form == "wide" else rank)):
         {
             const index_t c = ${f"rest % d{r}" if r else "rest"};
             where += c * at_s${r};
@@ -115,9 +150,37 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${f"rest /= d{r};" if r else ""}
         }
         % endfor
-        const index_t row = checked(at[where], size, ${axis}, fault);
-        if (row < 0) ${prelude.store(ctype, T, "out", "u", f"({T})0")}
-        else ${prelude.store(ctype, T, "out", "u", prelude.load(ctype, T, "x", f"from + row * x_s{axis}"))}
+    % if form == "wide":
+<% step = "0" if axis == final else f"x_s{final}" %>\
+        const index_t j1 = min(u % segments * segment + segment, d${final});
+        const index_t o = u / segments * d${final};
+        index_t j = u % segments * segment;
+        while (j < j1) {
+            if ((j + 8 <= j1) & (at_s${final} == 1)) {  // eight of them, if none is wrong
+                long8 i = ${"" if itype == "long" else "convert_long8"}(vload8(0, at + where + j));
+                % if not itype.startswith("u"):
+                i += (i >> 63) & (long8)(size);
+                % endif
+                if (!any((i < (long8)(0)) | (i >= (long8)(size)))) {
+                    index_t lane[8];
+                    vstore8(${"" if index == "long" else "convert_int8"}(i) * (${index}8)(x_s${axis}), 0, lane);
+                % for l in range(8):
+                    out[o + j + ${l}] = x[from + (j + ${l}) * ${step} + lane[${l}]];
+                % endfor
+                    j += 8;
+                    continue;
+                }
+            }
+            const index_t own = checked(at[where + j * at_s${final}], size, named, fault);
+            if (own < 0) out[o + j] = (${T})(0);
+            else out[o + j] = x[from + j * ${step} + own * x_s${axis}];
+            ++j;
+        }
+    % else:
+        const index_t own = checked(at[where], size, named, fault);
+        if (own < 0) out[u] = (${T})(0);
+        else out[u] = x[from + own * x_s${axis}];
+    % endif
     }
 }
 % else:
