@@ -18,6 +18,7 @@ from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
+_STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
 _SERIAL = 32  # reduced lengths up to this are walked by one work-item on many-core devices
 
 _LOWEST = {"char": "CHAR_MIN", "short": "SHRT_MIN", "int": "INT_MIN", "long": "LONG_MIN", "uchar": "0", "ushort": "0",
@@ -150,13 +151,21 @@ def _pieces(device: Device, walk: Walk) -> int:
     """Into how many parts the reduced positions are cut, so that every core has work."""
     if device.wide_core:
         wanted = workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)
-        units = -(-walk.outputs // 64) if walk.columns else walk.outputs
+        units = walk.outputs // walk.kept[-1][0] if walk.columns else walk.outputs  # rather pieces than narrow strips
     else:
         wanted = device.facts.compute_units * 4
         units = walk.outputs
-    pieces = max(1, min(-(-wanted // units), walk.length // 1024))
+    pieces = max(1, min(-(-wanted // units), walk.length // 512))
     piece = -(-walk.length // pieces) if pieces else walk.length
     return -(-walk.length // piece) if piece else 1
+
+
+def _strip(device: Device, walk: Walk, pieces: int, lanes: int) -> int:
+    """Neighbouring columns of a unit: as many as the kernel takes, if every core still has some."""
+    columns = walk.kept[-1][0]
+    wanted = workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)
+    share = columns * (walk.outputs // columns) * pieces // wanted // _STRIP * _STRIP
+    return max(_STRIP, min(share, kernels.template("reduce").module.STRIP * lanes))
 
 
 def text_of(value: str | dict[str, str], d: DType) -> str:
@@ -183,11 +192,11 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
         walk = Walk(walk.kept, walk.reduced, walk.outputs, walk.length, False)
     piece = max(1, -(-walk.length // pieces))
     columns = walk.kept[-1][0]
-    tail = (*walk.integers, walk.length, pieces, piece, walk.outputs, columns)
-    units = pieces * walk.outputs
+    strip, units = 1, pieces * walk.outputs
     if layout == "columns":
-        block = 4 * (8 if compute.itemsize == 8 else 16)
-        units = pieces * (walk.outputs // columns) * -(-columns // block)
+        strip = _strip(device, walk, pieces, 8 if compute.itemsize == 8 else 16)
+        units = pieces * (walk.outputs // columns) * -(-columns // strip)
+    tail = (*walk.integers, walk.length, pieces, piece, walk.outputs, columns, strip)
     local = params["local"]
     i = letter(index)
     signature = "PP" + i * (len(tail) + 2) + "l"

@@ -4,8 +4,8 @@
 ## `pieces`; with more than one, a second launch combines the partial results, in a fixed order: same bits every run.
 ##
 ##   rows:     reduced memory is innermost            columns:  kept memory is innermost
-##             [ r r r r r r r r ] -> o                         [ o o o o ]   one vector of neighbouring results,
-##             lanes of a vector, combined last                 [ o o o o ]   walked down the reduced positions
+##             [ r r r r r r r r ] -> o                         [ o o o o ]   vectors of neighbouring results,
+##             lanes of a vector, combined last                 [ o o o o ]   and a strip of them, walked down
 ##                                                              [ o o o o ]
 ##
 ## Float sums are blocked: a block's sum is formed apart and added to the total, so that error grows with the number
@@ -16,6 +16,7 @@
 <%!
     PARAMS = {"local": (64, 128, 256), "groups_per_unit": (2, 4, 8)}
     DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 128, "groups_per_unit": 8}}
+    STRIP = 128  # vectors of neighbouring columns that a unit takes at most
     BLOCK = 512  # steps of a vector loop between two additions to the total
 
     def valid(params, facts):
@@ -86,7 +87,8 @@ static inline index_t reduced_position(index_t q${"".join(f", index_t e{r}, inde
         return prelude.store(out, T, "out", where, value)
 %>
 kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_offset, ${signature}index_t R,
-                        index_t pieces, index_t piece, index_t outputs, index_t columns, index_t units, long count)
+                        index_t pieces, index_t piece, index_t outputs, index_t columns, index_t strip, index_t units,
+                        long count)
 {
 % if form == "many":
     % if layout == "group":
@@ -185,54 +187,44 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
     }
 }
 % else:
-<%
-    CB = W * U
-%>
-    // u counts blocks of ${CB} neighbouring columns, row of kept dimensions by row, piece by piece.
+    // u counts strips of neighbouring columns, row of kept dimensions by row, piece by piece.
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = (index_t)get_global_id(0) * share;
     const index_t last = min(first + share, units);
-    const index_t blocks = (columns + ${CB - 1}) / ${CB};
+    const index_t blocks = (columns + strip - 1) / strip;
     const index_t rows = outputs / columns;
     for (index_t u = first; u < last; ++u) {
-        const index_t c0 = (u % blocks) * ${CB};
+        const index_t c0 = (u % blocks) * strip;
         const index_t row = (u / blocks) % rows;
         const index_t p = u / (blocks * rows);
         const index_t r0 = p * piece;
         const index_t r1 = min(r0 + piece, R);
         const index_t base = a_offset + kept_position(row${kept_args});
         const index_t o = p * outputs + row * columns;
-        index_t c = c0;
-        % for width, count_v in ((CB, U), (W, 1)):
-        for (; c + ${width} <= min(c0 + ${CB}, columns); c += ${width}) {
-            % for v in range(count_v):
-            ${V} sum${v} = (${V})(IDENTITY);
-            % endfor
-            for (index_t r = r0; r < r1;) {
-                % for v in range(count_v):
-                ${V} part${v} = (${V})(IDENTITY);
-                % endfor
-                const index_t stop = min(r + ${BLOCK}, r1);
-                for (; r < stop; ++r) {
-                    const index_t q = ${f"r / {inner}" if reduced > 1 else "0"};
-                    const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c;
-                    % for v in range(count_v):
-                    part${v} = combine${W}(part${v}, map${W}(${load(f"i + {v * W}", W)}));
-                    % endfor
-                }
-                % for v in range(count_v):
-                sum${v} = combine${W}(sum${v}, part${v});
-                % endfor
+        const index_t end = min(c0 + strip, columns);
+        const int vectors = (int)((end - c0) / ${W});
+        index_t c = c0 + vectors * ${W};
+        // A strip is wide, so that memory is read in long stretches, one after the other: that is what prefetchers see.
+        ${V} sum[${STRIP}], part[${STRIP}];
+        for (int v = 0; v < vectors; ++v) sum[v] = (${V})(IDENTITY);
+        for (index_t r = vectors ? r0 : r1; r < r1;) {
+            for (int v = 0; v < vectors; ++v) part[v] = (${V})(IDENTITY);
+            const index_t stop = min(r + ${BLOCK}, r1);
+            for (; r < stop; ++r) {
+                const index_t q = ${f"r / {inner}" if reduced > 1 else "0"};
+                const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c0;
+                for (int v = 0; v < vectors; ++v)
+                    part[v] = combine${W}(part[v], map${W}(${load(f"i + v * {W}", W)}));
             }
-            T lane[${W}];
-            % for v in range(count_v):
-            vstore${W}(sum${v}, 0, lane);
-            for (int l = 0; l < ${W}; ++l)
-                ${result(f"o + c + {v * W} + l", "finish(lane[l], count)")}
-            % endfor
+            for (int v = 0; v < vectors; ++v) sum[v] = combine${W}(sum[v], part[v]);
         }
-        % endfor
-        for (; c < min(c0 + ${CB}, columns); ++c) {
+        for (int v = 0; v < vectors; ++v) {
+            T lane[${W}];
+            vstore${W}(sum[v], 0, lane);
+            for (int l = 0; l < ${W}; ++l)
+                ${result(f"o + c0 + v * {W} + l", "finish(lane[l], count)")}
+        }
+        for (; c < end; ++c) {
             T total = IDENTITY;
             for (index_t r = r0; r < r1;) {
                 T part = IDENTITY;
