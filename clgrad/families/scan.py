@@ -10,12 +10,14 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..ndarray import Array, empty
+from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, check_device, form, index_type, letter
 from .reduce import identity_of, text_of
 
 _LEAST = 4096  # elements of a segment, at least
+_STRIP = 1024  # neighbouring lines that a wide-core work-item walks together, at most
 _SERIAL = 32  # lines up to this long are walked by one work-item on many-core devices
 
 
@@ -85,9 +87,12 @@ class Scan:
         accumulate = accumulate.accumulator
         check_device(device, accumulate, result)
         if inner > 1 or (not wide and K <= _SERIAL):
-            layout, strips = "columns", -(-inner // (16 if wide else 1))
+            across = 16 if wide else 1
+            if self._by_vectors(device, accumulate):  # long stretches of memory, if every core still has some
+                across = max(64, min(inner * outer // (2 * device.facts.compute_units) // 64 * 64, _STRIP))
+            layout, strips = "columns", -(-inner // across)
         else:
-            layout, strips = ("rows" if wide else "group"), 1
+            layout, strips, across = ("rows" if wide else "group"), 1, 1
         wanted = device.facts.compute_units * (4 if wide else 8 if layout == "group" else 512)
         segments = max(1, min(-(-wanted // max(1, outer * strips)), K // _LEAST))
         segment = max(1, -(-K // segments))
@@ -103,14 +108,19 @@ class Scan:
         groups = min(units, wanted * 2)
         if not wide and layout == "columns":
             groups = max(1, min(-(-units // size), wanted))
-        return _Plan(totals, scan, (groups * size,), (size,), (K, inner, segments, segment, strips, units),
+        return _Plan(totals, scan, (groups * size,), (size,), (K, inner, segments, segment, strips, across, units),
                      outer * inner * segments, accumulate, result, dtypes.int32 if index == "int" else dtypes.int64)
+
+    def _by_vectors(self, device: Device, accumulate: DType) -> bool:
+        """Whether the combination holds for vectors too, and the device likes them."""
+        combine = text_of(self.recurrence.combine, accumulate)
+        return device.wide_core and accumulate.kind != "c" and combine in ("a.v + b.v", "a.v * b.v")
 
     def _kernel(self, x: Array, index: str, layout: str, accumulate: DType, result: DType, name: str,
                 size: int) -> Kernel:
         r, T, i = self.recurrence, accumulate.c, letter(index)
-        return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 7, r.name,
+        return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 8, r.name,
                       form=form(x.device), layout=layout, ctype=x.dtype.c, T=T, out=result.c, index=index, group=size,
                       better=r.better, combine=text_of(r.combine, accumulate), positions=bool(r.better),
-                      exact=r.exact and accumulate.kind == "f",
+                      vector=self._by_vectors(x.device, accumulate), exact=r.exact and accumulate.kind == "f",
                       identity=identity_of(r.identity, accumulate))

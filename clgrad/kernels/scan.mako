@@ -6,6 +6,8 @@
 ##   rows:     inner is 1      [ k k k k ] [ k k k k ] ...   blocks scanned apart, then joined to the carry
 ##   columns:  inner above 1   [ i i i i ]                   neighbouring lines, walked down together
 ##                             [ i i i i ]
+##   With `vector`, a block of a row is one vector, scanned in log2(W) steps (Hillis, Steele 1986, "Data parallel
+##   algorithms"): in step d each lane is joined to the one d before it. Columns are strips of vectors.
 ##   group:    inner is 1      a work-group scans its tile, GROUP lanes of ITEMS elements each
 ##
 ## Float sums carry what rounding took from them (Knuth's two-sum), so that error does not grow with the length.
@@ -20,7 +22,14 @@
     prelude = context.lookup.get_template("prelude.mako").module
     ITEMS = 4   # neighbouring elements of a lane
     BLOCK = 16  # elements of a row joined before the carry is needed
-    STRIP = 16 if form == "wide" else 1
+    STRIP = 1024 if vector else 16 if form == "wide" else 1
+    W = (8 if prelude.SIZES[T] == 8 else 16) if vector else 1
+    V = prelude.vec(T, W)
+    VECTORS = STRIP // W
+
+    def shifted(v, d):
+        """The lanes of a vector d places on, the identity before them."""
+        return f"({V})({', '.join(['IDENTITY'] * d + [f'{v}.s{l:x}' for l in range(W - d)])})"
 
     def load(index):
         return prelude.load(ctype, T, "x", index)
@@ -114,6 +123,38 @@ static inline void put(global ${out} *out, index_t e, item r)
 % endif
 }
 
+% if vector:
+#define IDENTITY ((T)(${identity}))
+typedef struct { ${V} v; } lanes_t;
+
+static inline ${V} join_lanes(${V} v, ${V} w)
+{
+    lanes_t a = {v}, b = {w};
+    return ${combine};
+}
+
+static inline ${V} scanned(${V} v)
+{
+    % for d in [1 << bit for bit in range(W.bit_length() - 1)]:
+    v = join_lanes(${shifted("v", d)}, v);
+    % endfor
+    return v;
+}
+
+// The same carry for a vector of lines.
+static inline ${V} advance_lanes(${V} *low, ${V} v, ${V} x)
+{
+    % if exact:
+    const ${V} r = v + x, z = r - v;
+    const ${V} l = *low + ((v - (r - z)) + (x - z));
+    *low = select((${V})(0), l, l == l);
+    return r;
+    % else:
+    return join_lanes(v, x);
+    % endif
+}
+% endif
+
 % for name in ("totals", "scan"):
 <%
     scan = name == "scan"
@@ -121,7 +162,7 @@ static inline void put(global ${out} *out, index_t e, item r)
         "global T *totals, global index_t *places"
 %>
 kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index_t K, index_t inner, index_t segments,
-    index_t segment, index_t strips, index_t units)
+    index_t segment, index_t strips, index_t across, index_t units)
 {
 % if layout == "group":
     local T lanes[${group}];
@@ -139,21 +180,59 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
         const index_t k0 = s * segment;
         const index_t k1 = min(k0 + segment, K);
 % if layout == "columns":
-        const index_t i0 = strip * ${STRIP};
-        const index_t width = min((index_t)${STRIP}, inner - i0);
+        const index_t i0 = strip * across;
+        const index_t width = min(across, inner - i0);
         const index_t line = o * inner + i0;
+    % if vector:
+        const int vectors = (int)(width / ${W});
+        const index_t done = vectors * ${W};
+        if (vectors > 0) {
+            ${V} run[${VECTORS}], low[${VECTORS}];
+            T lane[${W}], lane_low[${W}];
+            for (int c = 0; c < vectors; ++c) {
+                for (int l = 0; l < ${W}; ++l) {
+                    carry_t carry = start();
+        % if scan:
+                    for (index_t p = 0; p < s; ++p)
+                        carry = advance(carry, total_of(totals, places, (line + c * ${W} + l) * segments + p));
+        % endif
+                    lane[l] = carry.v;
+                    lane_low[l] = ${"carry.low" if exact else "0"};
+                }
+                run[c] = vload${W}(0, lane);
+                low[c] = vload${W}(0, lane_low);
+            }
+            for (index_t k = k0; k < k1; ++k) {
+                const index_t e = (o * K + k) * inner + i0;
+                for (int c = 0; c < vectors; ++c) {
+                    run[c] = advance_lanes(low + c, run[c], ${prelude.load(ctype, T, "x", f"x_offset + e + c * {W}", W)});
+        % if scan:
+                    ${prelude.store(out, T, "out", f"e + c * {W}", "run[c] + low[c]" if exact else "run[c]", W)}
+        % endif
+                }
+            }
+        % if not scan:
+            for (int c = 0; c < vectors; ++c) {
+                vstore${W}(${"run[c] + low[c]" if exact else "run[c]"}, 0, lane);
+                for (int l = 0; l < ${W}; ++l) totals[(line + c * ${W} + l) * segments + s] = lane[l];
+            }
+        % endif
+        }
+    % else:
+        const index_t done = 0;
+    % endif
         carry_t carry[${STRIP}];
-        for (index_t c = 0; c < ${STRIP}; ++c) carry[c] = start();
+        for (index_t c = done; c < width; ++c) carry[c] = start();
     % if scan:
         for (index_t p = 0; p < s; ++p)
-            for (index_t c = 0; c < width; ++c)
+            for (index_t c = done; c < width; ++c)
                 carry[c] = advance(carry[c], total_of(totals, places, (line + c) * segments + p));
     % endif
-    % for bound, when in ((STRIP, f"width == {STRIP}"), ("width", f"width < {STRIP}"))[:2 if STRIP > 1 else 1]:
+    % for bound, when in ((STRIP, f"width == {STRIP}"), ("width", "done < width" if vector else f"width < {STRIP}"))[1 if vector else 0:2 if STRIP > 1 else 1]:
         if (${when})
         for (index_t k = k0; k < k1; ++k) {
             const index_t e = (o * K + k) * inner + i0;
-            for (index_t c = 0; c < ${bound}; ++c) {
+            for (index_t c = done; c < ${bound}; ++c) {
                 carry[c] = advance(carry[c], item_of(${load("x_offset + e + c")}, k));
         % if scan:
                 put(out, e + c, value(carry[c]));
@@ -162,7 +241,7 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
         }
     % endfor
     % if not scan:
-        for (index_t c = 0; c < width; ++c)
+        for (index_t c = done; c < width; ++c)
             keep_total(totals, places, (line + c) * segments + s, value(carry[c]));
     % endif
 % else:
@@ -172,7 +251,40 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
         for (index_t p = 0; p < s; ++p)
             carry = advance(carry, total_of(totals, places, o * segments + p));
     % endif
-    % if layout == "rows":
+    % if layout == "rows" and vector:
+        index_t k = k0;
+        for (; k + ${4 * W} <= k1; k += ${4 * W}) {
+        % if scan:
+            T before = IDENTITY;  // of this block
+            % for j in range(4):
+            {
+                const ${V} part = scanned(${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)});
+                const ${V} all = join_lanes((${V})(carry.v), ${f"part + ({V})(carry.low + before)" if exact else f"join_lanes(({V})(before), part)"});
+                ${prelude.store(out, T, "out", f"base + k + {j * W}", "all", W)}
+                before = join(item_of(before, k), item_of(part.s${f"{W - 1:x}"}, k)).v;
+            }
+            % endfor
+            carry = advance(carry, item_of(before, k));
+        % else:
+            T lane[${W}];
+            vstore${W}(join_lanes(join_lanes(${prelude.load(ctype, T, "x", "x_offset + base + k", W)}, ${prelude.load(ctype, T, "x", f"x_offset + base + k + {W}", W)}),
+                join_lanes(${prelude.load(ctype, T, "x", f"x_offset + base + k + {2 * W}", W)}, ${prelude.load(ctype, T, "x", f"x_offset + base + k + {3 * W}", W)})), 0, lane);
+            % for half in [W >> n for n in range(1, W.bit_length())]:
+            for (int l = 0; l < ${half}; ++l) lane[l] = join(item_of(lane[l], k), item_of(lane[l + ${half}], k)).v;
+            % endfor
+            carry = advance(carry, item_of(lane[0], k));
+        % endif
+        }
+        for (; k < k1; ++k) {
+            carry = advance(carry, item_of(${load("x_offset + base + k")}, k));
+        % if scan:
+            put(out, base + k, value(carry));
+        % endif
+        }
+        % if not scan:
+        keep_total(totals, places, o * segments + s, value(carry));
+        % endif
+    % elif layout == "rows":
         index_t k = k0;
         for (; k + ${BLOCK} <= k1; k += ${BLOCK}) {
             item part[${BLOCK}];
