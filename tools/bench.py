@@ -476,8 +476,8 @@ def _indexing() -> Iterator[Case]:
         np.add.at(out, i, v)
         return out
 
-    for name, arrays, work in (("rows of 65536x256", (table, rows, table), 20 * _M16),
-                               ("16 M at random", (_floats(_M16), _integers(_M16, _M16), _floats(_M16)), 28 * _M16)):
+    for name, arrays, work in (("rows of 65536x256", (table, rows, table), 12 * _M16),
+                               ("16 M at random", (_floats(_M16), _integers(_M16, _M16), _floats(_M16)), 20 * _M16)):
         yield _bytes(f"put {name}", work, arrays, lambda np_, a, i, v: a.index_put((i,), v), numpy=put,
                      jax=lambda np_, a, i, v: a.at[i].set(v))
         yield _bytes(f"add {name}", work, arrays, lambda np_, a, i, v: a.index_add(0, i, v), numpy=add,

@@ -259,3 +259,39 @@ def test_arrays_and_variables_alike(device) -> None:
     assert isinstance(x[[0]], Array)
     assert isinstance(Variable(x)[[0]], Variable)
     assert isinstance(x[Variable(from_host(np.array([0])))], Array)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "complex128"])
+@pytest.mark.parametrize("inner", [1, 5, 40])
+def test_rows_move_as_vectors(dtype: str, inner: int, form: str, device, rng) -> None:
+    """Rows in groups and vectors, with what is left over; one wrong index among many spoils nothing else."""
+    if dtype == "complex128" and not device.facts.fp64:
+        pytest.skip("the device has no float64")
+    x = rng.integers(0, 99, (50, inner)).astype(dtype)
+    at = rng.integers(-50, 50, 4099)
+    given, index = from_host(x), from_host(at)
+    values = rng.integers(0, 99, (4099, inner)).astype(dtype)
+    expected = x.copy()
+    expected[at] = values
+    np.testing.assert_array_equal(clgrad.take(given, index, 0).numpy(), x[at])
+    np.testing.assert_array_equal(given[index, :].numpy(), x[at])
+    np.testing.assert_array_equal(clgrad.index_put(given, (index,), from_host(values)).numpy(), expected)
+    along = from_host(at.astype(np.int32).reshape(1, -1).repeat(3, 0))
+    np.testing.assert_array_equal(clgrad.gather(from_host(x[:, 0].reshape(1, -1).repeat(3, 0)), 1, along).numpy(),
+                                  x[at, 0].reshape(1, -1).repeat(3, 0))
+    at[2050] = 50
+    found = clgrad.take(given, from_host(at), 0)
+    with pytest.raises(IndexError, match="index 50 on axis 0 of size 50"):
+        clgrad.synchronize()
+    at[2050] = 0
+    correct = x[at]
+    correct[2050] = 0
+    np.testing.assert_array_equal(found.numpy(), correct)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (100, 50), (3, 70, 300), (2048, 2064)])
+def test_transposed_copies(shape, form: str, device, rng) -> None:
+    x = rng.integers(0, 1 << 20, shape).astype(np.float32)
+    given, expected = from_host(x), np.swapaxes(x, -1, -2)
+    np.testing.assert_array_equal(given.mT.contiguous().numpy(), expected)
+    np.testing.assert_array_equal((given.mT + given.mT.contiguous()[..., :1]).numpy(), expected + expected[..., :1])

@@ -128,6 +128,41 @@ def test_sort_of_long_lines(kind: str, n: int, form: str, device, rng) -> None:
                                       np.argsort(x, kind="stable"))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32", "int64"])
+def test_sort_and_selection_of_lines_in_chunks(dtype: str, device, rng) -> None:
+    """Lines so long that several work-items share one; few values, so that all orders among equals are seen."""
+    _need(device, dtype)
+    x = _values(rng, (2, 70_001), dtype)
+    x[1, 5:] = x[1, 4]  # one digit everywhere
+    given = from_host(x)
+    for descending in (False, True):
+        values, at = clgrad.sort.op.ref(x, -1, descending)
+        got = clgrad.sort(given, descending=descending)
+        np.testing.assert_array_equal(got.indices.numpy(), at)
+        for ours in (got.values, clgrad.array.sort(given, descending=descending)):
+            assert ours.numpy().tobytes() == values.tobytes()  # signs of zeros and bits of NaNs too
+        for k in (1, 40, 9000):
+            top = clgrad.topk(given, k, largest=descending)
+            np.testing.assert_array_equal(top.indices.numpy(), at[:, :k])
+            assert top.values.numpy().tobytes() == values[:, :k].tobytes()
+    for k in (1, 35_000, 70_001):
+        kth = clgrad.kthvalue(given, k)
+        np.testing.assert_array_equal(kth.indices.numpy(), clgrad.sort.op.ref(x)[1][:, k - 1])
+    np.testing.assert_array_equal(clgrad.argsort(given[:, 1:]).numpy(), clgrad.sort.op.ref(x[:, 1:])[1])
+
+
+@pytest.mark.parametrize("n", [600, 70_001])
+def test_medians_of_long_lines(n: int, form: str, device, rng) -> None:
+    x = rng.standard_normal((3, n)).astype(np.float32)
+    assert_close(clgrad.median(from_host(x), 1).values, np.sort(x, 1)[:, (n - 1) // 2])
+    x[1, 7::50] = np.nan
+    got = clgrad.median(from_host(x), 1)
+    assert np.isnan(got.values.numpy()).tolist() == [False, True, False]
+    assert got.indices.tolist()[1] == 7
+    numbers = np.sort(x[1][~np.isnan(x[1])])
+    assert clgrad.nanmedian(from_host(x), 1).values.tolist()[1] == numbers[(numbers.size - 1) // 2]
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 1000, 3), (40, 70), (2, 0, 3), (5, 1)])
 def test_sort_along_every_axis(shape, form: str, device, rng) -> None:
     x = rng.integers(0, 9, shape).astype(np.int16)
@@ -170,7 +205,8 @@ def test_median_and_quantile(form: str, device, rng) -> None:
 @pytest.mark.parametrize("f", [
     lambda x: clgrad.sort(x, 0).values, lambda x: clgrad.sort(x, -1, True).values, lambda x: clgrad.cummax(x, 1).values,
     lambda x: clgrad.cummin(x, 0).values, lambda x: clgrad.topk(x, 2).values, lambda x: clgrad.kthvalue(x, 3, 0).values,
-    lambda x: clgrad.median(x, 1).values, lambda x: clgrad.unique(x), lambda x: clgrad.quantile(x, [0.2, 0.8], 1)])
+    lambda x: clgrad.median(x, 1).values, lambda x: clgrad.unique(x), lambda x: clgrad.quantile(x, [0.2, 0.8], 1),
+    lambda x: clgrad.msort(x)])
 def test_gradients_of_values(f, device, rng) -> None:
     _need(device, "float64")
     x = Variable(from_host(rng.permutation(28).reshape(4, 7) * 0.1), requires_grad=True)
