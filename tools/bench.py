@@ -511,6 +511,7 @@ def _scans() -> Iterator[Case]:
                      lambda np_, a, axis=axis: np_.cumsum(a, axis))
     yield _bytes("cumprod 16 M", 8 * _M16, (lambda: 1 + 1e-4 * _random(_M16),), lambda np_, a: np_.cumprod(a, 0))
 
+
 CASES = (
     *(_matmul(f"{n}x{n}x{n}", (n, n), (n, n)) for n in (64, 128, 256, 512, 1024, 2048)),
     _matmul("64x1000x100", (64, 1000), (1000, 100)),
