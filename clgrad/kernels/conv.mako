@@ -115,7 +115,7 @@ kernel void pack(index_t M, index_t panels, index_t R, index_t each, index_t R1,
                  index_t a_r0, index_t a_r1, index_t a_r2, index_t a_r3, index_t biased,
                  const global ${ctype} *restrict bias, index_t b_offset, index_t b_stride, global T *restrict packed)
 {
-    const index_t chunks = (R + each - 1) / each;
+    const index_t chunks = max((R + each - 1) / each, (index_t)1);  // the row of the bias is there without a term, too
     const index_t chunk = get_global_id(0) % chunks, panel = get_global_id(0) / chunks;
     const index_t g = panel / panels, m0 = panel % panels * ${lanes};
     const int count = min((index_t)${lanes}, M - m0);
