@@ -21,11 +21,11 @@ READ_OTHERWISE = ("float16", "bfloat16", "float64", "complex64", "int8")
 
 
 def _layouts(op: Op, dtype: str, number: int) -> tuple[str, ...]:
-    """Each layout of each case is a kernel to build: all of them in float32, the first case's in every dtype, and with
-    strides where elements are not read one by one as they are."""
+    """Each layout of each case is a kernel to build: in float32 all of them for the first cases and two for the rest,
+    in every dtype the first case's, and with strides where elements are not read one by one as they are."""
     if dtype == "float32":
         whole = isinstance(op.domain, Matrices) or any(isinstance(d, Matrices) for d in op.domain)
-        return LAYOUTS[:3 if whole else 4]
+        return LAYOUTS[:3 if whole else 4] if number < 3 else ("contiguous", "sliced")
     return () if number else ("contiguous", "sliced") if dtype in READ_OTHERWISE else ("contiguous",)
 
 
