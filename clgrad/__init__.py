@@ -6,6 +6,7 @@ Importing opens no device and builds nothing; the first op does.
 from . import array as array
 from . import autograd as autograd
 from . import cuda as cuda
+from . import custom as custom
 from . import fft as fft
 from . import interop as interop
 from . import io as io

@@ -80,7 +80,7 @@ class Op:
     of them, None where nothing flows back. A ``holomorphic`` op's rules are written as for reals and hold for complex
     numbers by conjugation, which the engine does; another's, and those of several results, give the gradient
     themselves. With a ``namespace``, ``linalg_inv`` is ``clgrad.linalg.inv``, and only its aliases are names of
-    ``clgrad`` and methods.
+    ``clgrad`` and methods. An op that is not ``listed`` is a user's, outside the table.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Op:
     holomorphic: bool = True
     namespace: str | None = None
     half: bool = True
+    listed: bool = True
     c: str | None = None
     rtype: Callable | None = None
     attrs: tuple[str, ...] = ()
@@ -126,13 +127,14 @@ class Op:
         put("attrs", names[len(self.tensors):])
         if not self.doc or not callable(self.ref):
             raise TypeError(f"op {self.name}: needs a doc and a reference")
-        if self.name in OPS:
+        if self.listed and self.name in OPS:
             raise TypeError(f"op {self.name}: declared twice")
         if not self.composite:
             self._resolve_rules(put)
         # whether some argument has a derivative rule: asked at every call, so answered once
         put("differentiable", self.composite or self.joint is not None or any(isinstance(r, Rule) for r in self.rules))
-        OPS[self.name] = self
+        if self.listed:
+            OPS[self.name] = self
 
     @property
     def public_name(self) -> str:

@@ -23,3 +23,15 @@ def template(name: str) -> Any:
 def render(name: str, **values: Any) -> str:
     """OpenCL C of a family for the given template values; an undefined name raises."""
     return template(name).render(**values)
+
+
+@lru_cache(None)
+def _template_of(text: str) -> Any:
+    from mako.template import Template
+
+    return Template(text, lookup=_lookup(), strict_undefined=True)
+
+
+def render_text(text: str, **values: Any) -> str:
+    """OpenCL C of a template that is not one of the files; ``prelude`` is the module of theirs."""
+    return _template_of(text).render(prelude=template("prelude").module, **values)
