@@ -143,7 +143,7 @@ def test_lenet_reads_files(tmp_path: Path, rng: np.random.Generator, capsys) -> 
 
 # Text -----------------------------------------------------------------------------------------------------------------
 
-PHRASE = "nun ist gut; "
+PHRASE = "gut ist nun; "
 
 
 @pytest.fixture
@@ -157,13 +157,13 @@ def test_char_lstm_learns_a_phrase_by_heart(device: clgrad.Device, phrases: Path
     module = example("char_lstm")
     arguments = ["--device", str(device), "--text", str(phrases), "--hidden", "24", "--layers", "1", "--length", "16",
                  "--batch-size", "8", "--steps", "80", "--lr", "0.03", "--sample", "26"]
-    losses, written = module.main([*arguments, "--prompt", "nun", "--temperature", "0"])
+    losses, written = module.main([*arguments, "--prompt", "gut", "--temperature", "0"])
     assert len(losses) == 80
     assert losses[0] == pytest.approx(np.log(len(set(PHRASE))), abs=0.5)
     assert losses[-1] < 0.3
     assert written == (PHRASE * 3)[:29]
     wild = module.main([*arguments[:-4], "--steps", "1", "--lr", "0.03", "--sample", "40", "--temperature", "50"])[1]
-    assert wild.startswith("n")
+    assert wild.startswith("g")
     assert len(wild) == 41
     assert set(wild) <= set(PHRASE)
     assert len(set(wild)) > 4
@@ -174,3 +174,69 @@ def test_char_lstm_says_what_a_text_needs(phrases: Path, more: list[str], capsys
     with pytest.raises(SystemExit):
         example("char_lstm").main(["--text", str(phrases), *more])
     assert "--length" in capsys.readouterr().err
+
+
+def test_gpt_learns_a_phrase_by_heart(device: clgrad.Device, phrases: Path) -> None:
+    module = example("gpt")
+    losses, written = module.main([
+        "--device", str(device), "--text", str(phrases), "--width", "32", "--heads", "2", "--layers", "1", "--context",
+        "26", "--batch-size", "8", "--steps", "80", "--lr", "0.02", "--sample", "30", "--temperature", "0.1"])
+    assert losses[0] == pytest.approx(np.log(len(set(PHRASE))), abs=0.3)
+    assert losses[-1] < 0.5
+    assert written[:26] == PHRASE * 2
+    assert len(written) == 31
+
+
+def test_gpt_looks_back_only_and_ties_its_weights() -> None:
+    clgrad.manual_seed(1)
+    model = example("gpt").GPT(7, 6, 8, 2, 1)
+    assert model.head.weight is model.token.weight
+    assert len(list(model.parameters())) == 2 + 12 + 2
+    x = clgrad.tensor([[0, 1, 2, 3, 4, 5], [0, 1, 2, 6, 6, 6]])
+    with clgrad.no_grad():
+        scores = model(x).numpy()
+    np.testing.assert_array_equal(scores[0, :3], scores[1, :3])
+    assert (scores[0, 3:] != scores[1, 3:]).any(-1).all()
+    longer = model.write(x, 3, 1.0)
+    assert longer.shape == (2, 9)
+    assert longer[:, :6].tolist() == x.tolist()
+    assert longer.dtype is clgrad.int64
+
+
+# Fine-tuning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_last_layer_learns_and_the_rest_stays_as_the_file_says(device: clgrad.Device, tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    weights = tmp_path / "weights.pt"
+    losses, accuracy, model = example("finetune_resnet").main([
+        "--device", str(device), "--weights", str(weights), "--size", "32", "--count", "60", "--epochs", "6",
+        "--batch-size", "16"])
+    assert losses[-1] < 0.7 * losses[0]
+    assert accuracy > 0.6
+    given, now = clgrad.load(weights), model.state_dict()
+    assert given.keys() == now.keys()
+    assert now["fc.weight"].shape == (3, 512)
+    assert given["fc.weight"].shape == (1000, 512)
+    for name in ("conv1.weight", "bn1.running_mean", "layer4.1.bn2.weight", "layer4.1.bn2.running_var"):
+        np.testing.assert_array_equal(now[name].numpy(), given[name].numpy(), err_msg=name)
+
+
+def test_all_layers_learn_from_a_folder_of_images(device: clgrad.Device, tmp_path: Path, rng) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for label, name in enumerate(("cold", "warm")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for n in range(10):
+            pixels = rng.integers(0, 100, (40, 48, 3), np.uint8)
+            pixels[..., 2 - 2 * label] += 150
+            image.fromarray(pixels).save(tmp_path / "images" / name / f"{n}.png")
+    weights = tmp_path / "weights.safetensors"
+    clgrad.manual_seed(3)
+    clgrad.save(clgrad.vision.models.resnet18().state_dict(), weights)
+    before = clgrad.load(weights)["conv1.weight"].numpy()
+    losses, _, model = example("finetune_resnet").main([
+        "--device", str(device), "--weights", str(weights), "--data", str(tmp_path / "images"), "--size", "32",
+        "--epochs", "3", "--batch-size", "8", "--whole"])
+    assert losses[-1] < losses[0]
+    assert model.fc.weight.shape == (2, 512)
+    assert (model.conv1.weight.detach().numpy() != before).any()
