@@ -224,6 +224,7 @@ def test_a_new_last_layer_learns_and_the_rest_stays_as_the_file_says(device: clg
 
 def test_all_layers_learn_from_a_folder_of_images(device: clgrad.Device, tmp_path: Path, rng) -> None:
     image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("safetensors")
     for label, name in enumerate(("cold", "warm")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for n in range(10):
