@@ -15,9 +15,11 @@ from ..core.errors import ClgradError, bad
 from ..core.hooks import RemovableHandle
 from ..factories import as_array
 from ..ndarray import Array, move
+from ..ops.convert import typed
 from ..ops.elementwise import assign as write
 from ..runtime.device import Device
 from ..runtime.device import device as find_device
+from ..runtime.device import devices
 from . import hooks
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -441,12 +443,13 @@ class Module:
         return self.to(dtypes.bfloat16)
 
     def type(self, dst_type: Any) -> Module:
-        """Float values as another float dtype."""
-        return self.to(dtype=dst_type)
+        """Float values as another float dtype or typed tensor; ``torch.cuda.FloatTensor`` moves them to a GPU too."""
+        dtype, device = typed(dst_type)
+        return self.to(device=device, dtype=dtype)
 
     def cpu(self) -> Module:
-        """Move to the first CPU device."""
-        return self.to("cpu")
+        """Move to the first CPU device; where there is none, everything stays where it is."""
+        return self.to("cpu") if any(d.type == "cpu" and d.verdict().ok for d in devices()) else self
 
     def cuda(self, device: Any = None) -> Module:
         """Move to a GPU by PyTorch's name of it."""

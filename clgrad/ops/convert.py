@@ -62,11 +62,17 @@ def type_(self: Any, dtype: Any = None) -> Any:
         names = {d: name for name, d in dtypes.TENSOR_TYPES.items()}
         name = names.get(self.dtype, self.dtype.name)
         return f"torch.cuda.{name}" if self.device.type == "gpu" else f"torch.{name}"
+    dtype, device = typed(dtype)
+    return to(self, dtype, device=device)
+
+
+def typed(dtype: Any) -> tuple[Any, str | None]:
+    """The dtype and the place, if it has one, of a typed tensor or its name; a dtype as it is."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "tensor_type", "")
     *place, last = name.split(".")
     if last in dtypes.TENSOR_TYPES:
-        return to(self, dtypes.TENSOR_TYPES[last], device="cuda" if "cuda" in place else None)
-    return to(self, dtype)
+        return dtypes.TENSOR_TYPES[last], "cuda" if "cuda" in place else None
+    return dtype, None
 
 
 def cuda(self: Any, device: Any = None) -> Any:

@@ -196,5 +196,3 @@ def test_weights_from_a_file(tmp_path: Any, device) -> None:
         assert_close(again.fc3.weight, net.fc3.weight.detach().numpy())
     with pytest.raises(FileNotFoundError, match=r"weights='IMAGENET1K_V1'; expected the path of a file"):
         models.lenet(weights="IMAGENET1K_V1")
-    with pytest.raises(FileNotFoundError, match="pretrained=True"):
-        models.alexnet(pretrained=True)

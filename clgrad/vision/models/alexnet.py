@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import nn
 from ...nn import functional as F
-from .weights import loaded
+from .weights import find, loaded
 
 
 class AlexNet(nn.Module):
@@ -32,6 +32,7 @@ class AlexNet(nn.Module):
         return self.classifier(F.flatten(self.avgpool(self.features(x)), 1))
 
 
-def alexnet(pretrained: bool = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> AlexNet:
+def alexnet(pretrained: Any = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> AlexNet:
     """An AlexNet; ``weights`` is None, a file's path or a state_dict."""
-    return loaded(AlexNet(**kwargs), weights, pretrained)
+    found = find("alexnet", weights, pretrained)
+    return loaded(AlexNet(**kwargs), found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import nn
 from ...nn import functional as F
-from .weights import loaded
+from .weights import find, loaded
 
 
 class LeNet(nn.Module):
@@ -30,4 +30,5 @@ class LeNet(nn.Module):
 
 def lenet(*, weights: Any = None, **kwargs: Any) -> LeNet:
     """A LeNet; ``weights`` is None, a file's path or a state_dict."""
-    return loaded(LeNet(**kwargs), weights)
+    found = find("lenet", weights)
+    return loaded(LeNet(**kwargs), found)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import nn
 from ...nn import functional as F
-from .weights import loaded
+from .weights import find, loaded
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -111,10 +111,11 @@ _LAYERS = {18: (BasicBlock, [2, 2, 2, 2]), 34: (BasicBlock, [3, 4, 6, 3]), 50: (
 
 
 def _maker(depth: int) -> Callable[..., ResNet]:
-    def make(pretrained: bool = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
-        return loaded(ResNet(*_LAYERS[depth], **kwargs), weights, pretrained)
+    def make(pretrained: Any = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> ResNet:
+        found = find(name, weights, pretrained)
+        return loaded(ResNet(*_LAYERS[depth], **kwargs), found)
 
-    make.__name__ = make.__qualname__ = f"resnet{depth}"
+    make.__name__ = make.__qualname__ = name = f"resnet{depth}"
     make.__doc__ = f"ResNet with {depth} layers; ``weights`` is None, a file's path or a state_dict."
     return make
 

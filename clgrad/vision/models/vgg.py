@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import nn
 from ...nn import functional as F
-from .weights import loaded
+from .weights import find, loaded
 
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -59,12 +59,13 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _maker(depth: int, batch_norm: bool) -> Callable[..., VGG]:
-    def make(pretrained: bool = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-        if weights is not None or pretrained:
+    def make(pretrained: Any = False, *, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
+        found = find(name, weights, pretrained)
+        if found is not None:
             kwargs.setdefault("init_weights", False)
-        return loaded(VGG(make_layers(_STAGES[depth], batch_norm), **kwargs), weights, pretrained)
+        return loaded(VGG(make_layers(_STAGES[depth], batch_norm), **kwargs), found)
 
-    make.__name__ = make.__qualname__ = f"vgg{depth}" + ("_bn" if batch_norm else "")
+    make.__name__ = make.__qualname__ = name = f"vgg{depth}" + ("_bn" if batch_norm else "")
     make.__doc__ = (f"VGG with {depth} layers" + (" and batch normalisation" if batch_norm else "") +
                     "; ``weights`` is None, a file's path or a state_dict.")
     return make
