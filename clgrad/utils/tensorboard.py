@@ -67,7 +67,15 @@ class SummaryWriter:
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, walltime: float | None = None,
                    new_style: bool = False, double_precision: bool = False) -> None:
         """One number: a Python one, or an array of one element."""
-        self._to.add_scalar(tag, _number("add_scalar", scalar_value), global_step, walltime)
+        from tensorboardX import summary
+
+        self._put(summary.scalar(tag, _number("add_scalar", scalar_value)), tag, global_step, walltime)
+
+    def _put(self, made: Any, tag: str, global_step: int | None, walltime: float | None) -> None:
+        """Write a summary under the tag as it was given: tensorboardX's own have blanks and the like replaced."""
+        for value in made.value:
+            value.tag = tag
+        self._to.file_writer.add_summary(made, global_step, walltime)
 
     def add_scalars(self, main_tag: str, tag_scalar_dict: Mapping[str, Any], global_step: int | None = None,
                     walltime: float | None = None) -> None:
@@ -81,7 +89,10 @@ class SummaryWriter:
         host = np.asarray(_host(values))
         if host.size == 0:
             raise ValueError(bad("add_histogram", f"an empty array for {tag!r}", "at least one value", "Leave it out."))
-        self._to.add_histogram(tag, host.ravel(), global_step, bins, walltime, max_bins)
+        from tensorboardX import summary
+
+        bins = self._to.default_bins if bins == "tensorflow" else bins
+        self._put(summary.histogram(tag, host.ravel(), bins, max_bins), tag, global_step, walltime)
 
     def add_text(self, tag: str, text_string: str, global_step: int | None = None,
                  walltime: float | None = None) -> None:
@@ -92,13 +103,17 @@ class SummaryWriter:
                   dataformats: str = "CHW") -> None:
         """An image: bytes, or floats from 0 to 1; needs Pillow."""
         self._needs_pillow("add_image")
-        self._to.add_image(tag, _pixels(img_tensor), global_step, walltime, dataformats)
+        from tensorboardX import summary
+
+        self._put(summary.image(tag, _pixels(img_tensor), dataformats=dataformats), tag, global_step, walltime)
 
     def add_images(self, tag: str, img_tensor: Any, global_step: int | None = None, walltime: float | None = None,
                    dataformats: str = "NCHW") -> None:
         """Several images in one grid; needs Pillow."""
         self._needs_pillow("add_images")
-        self._to.add_images(tag, _pixels(img_tensor), global_step, walltime, dataformats)
+        from tensorboardX import summary
+
+        self._put(summary.image(tag, _pixels(img_tensor), dataformats=dataformats), tag, global_step, walltime)
 
     @staticmethod
     def _needs_pillow(op: str) -> None:

@@ -133,6 +133,19 @@ def test_tensorboard_itself_reads_it(tmp_path: Path) -> None:
     assert {"Linear/weight", "input_0"} <= {n.name for n in found.Graph().node}
 
 
+def test_tags_stay_as_given(tmp_path: Path) -> None:
+    """As PyTorch writes them; tensorboardX alone would write "training_loss"."""
+    with SummaryWriter(tmp_path) as writer:
+        writer.add_scalar("training loss", 1.0, 0, walltime=5.0)
+        writer.add_histogram("weights (first layer)", clgrad.ones(3), 2, bins="auto")
+        writer.add_image("an image", np.zeros((3, 2, 2), np.uint8), 3)
+        writer.add_images("two images", np.zeros((2, 3, 2, 2), np.uint8), 4)
+    found = {tag: step for tag, ((step, _),) in _values(tmp_path).items()}
+    assert found == {"training loss": 0, "weights (first layer)": 2, "an image": 3, "two images": 4}
+    (event,) = [e for e in _events(tmp_path) if e.summary.value and e.summary.value[0].tag == "training loss"]
+    assert event.wall_time == 5.0
+
+
 def test_errors_of_writing(tmp_path: Path, monkeypatch) -> None:
     writer = SummaryWriter(tmp_path)
     for call, message in (
