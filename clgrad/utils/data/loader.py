@@ -94,7 +94,9 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         if self._shares_device():
             return self._device_batches()
-        source: Any = self._worker_batches() if self.num_workers else None
+        # Drawn though nothing may need it: the order of samples, drawn next, is then the same with workers and without
+        seed = int(host_random(self.generator).integers(0, 2**62))
+        source: Any = self._worker_batches(seed) if self.num_workers else None
         ahead = self.prefetch
         if source is None:
             source, ahead = self._own_batches(), ahead or 0
@@ -128,14 +130,13 @@ class DataLoader:
 
     # In workers ----------------------------------------------------------------------------------------------------
 
-    def _worker_batches(self) -> WorkerBatches | None:
+    def _worker_batches(self, seed: int) -> WorkerBatches | None:
         """Batches of worker processes; None where the data lies on a device, which they cannot use."""
         running = self._running and self._running()
         if running is not None and self.persistent_workers:
             running.close()  # its workers serve one iteration at a time
         workers = self._workers
         if workers is None or not workers.close.alive:
-            seed = int(host_random(self.generator).integers(0, 2**62))
             try:
                 workers = Workers(self.num_workers, self._fetcher_arguments(), self.worker_init_fn, seed, self.timeout)
             except DeviceDataError as error:
