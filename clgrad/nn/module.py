@@ -15,11 +15,11 @@ from ..core.errors import ClgradError, bad
 from ..core.hooks import RemovableHandle
 from ..factories import as_array
 from ..ndarray import Array, move
+from ..ops.convert import cpu as on_cpu
 from ..ops.convert import typed
 from ..ops.elementwise import assign as write
 from ..runtime.device import Device
 from ..runtime.device import device as find_device
-from ..runtime.device import devices
 from . import hooks
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -34,6 +34,11 @@ class LoadResult(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"LoadResult(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
 class Parameter(Variable):
@@ -420,6 +425,10 @@ class Module:
             a = a if target is None else move(a, target)
             return a.astype(kind) if kind is not None and a.dtype.kind == "f" else a
 
+        return self._convert(convert)
+
+    def _convert(self, convert: Callable[[Array], Array]) -> Module:
+        """Give every parameter, gradient and buffer what ``convert`` makes of it."""
         for v in itertools.chain(self.parameters(), self.buffers()):
             v.data = convert(v.data)
             if v.grad is not None:
@@ -448,8 +457,8 @@ class Module:
         return self.to(device=device, dtype=dtype)
 
     def cpu(self) -> Module:
-        """Move to the first CPU device; where there is none, everything stays where it is."""
-        return self.to("cpu") if any(d.type == "cpu" and d.verdict().ok for d in devices()) else self
+        """Move what is on no CPU device to the first one; where there is none, everything stays where it is."""
+        return self._convert(on_cpu)
 
     def cuda(self, device: Any = None) -> Module:
         """Move to a GPU by PyTorch's name of it."""
