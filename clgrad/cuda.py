@@ -7,27 +7,23 @@ from typing import Any
 from . import factories
 from .legacy import types_on
 from .runtime import launch
-from .runtime.device import Device, devices
 from .runtime.device import device as find_device
-
-
-def _gpus() -> list[Device]:
-    return [d for d in devices() if d.type == "gpu" and d.verdict().ok]
+from .runtime.device import gpus
 
 
 def is_available() -> bool:
     """Whether there is a GPU that works."""
-    return bool(_gpus())
+    return bool(gpus())
 
 
 def device_count() -> int:
     """How many GPUs work."""
-    return len(_gpus())
+    return len(gpus())
 
 
 def current_device() -> int:
     """The number of the GPU that ``"cuda"`` means: 0. RuntimeError without a GPU."""
-    if not _gpus():
+    if not gpus():
         raise RuntimeError("cuda.current_device: got no GPU; expected at least one. Use clgrad.default_device().")
     return 0
 

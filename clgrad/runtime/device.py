@@ -354,7 +354,7 @@ def device(spec: Any = None) -> Device:
         return default_device()
     everything = devices()
     if isinstance(spec, str) and spec.strip().lower().partition(":")[0] == "cuda":
-        return _cuda(spec, everything)
+        return _cuda(spec)
     matching = _matching(spec, everything)
     if not matching:
         known = ", ".join(f"{d} ({d.name})" for d in everything) or "none"
@@ -368,10 +368,15 @@ def device(spec: Any = None) -> Device:
     return working
 
 
-def _cuda(spec: str, everything: list[Device]) -> Device:
+def gpus() -> list[Device]:
+    """The GPUs that work, best first."""
+    return [d for d in devices() if d.type == "gpu" and d.verdict().ok]
+
+
+def _cuda(spec: str) -> Device:
     """A cuda name means a GPU of any vendor, so that programs written for one run; without any, the default device."""
     number = spec.partition(":")[2].strip() or "0"
-    working = [d for d in everything if d.type == "gpu" and d.verdict().ok]
+    working = gpus()
     if number.isdigit() and int(number) < len(working):
         return working[int(number)]
     if working or not number.isdigit():
