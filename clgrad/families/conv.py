@@ -17,9 +17,8 @@ from ..core.dtypes import DType
 from ..core.errors import DeviceError, bad
 from ..ndarray import Array, Storage, full
 from ..runtime.device import Device, Facts
-from ..runtime.launch import launch
-from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, check_device, form
+from ..runtime.program import kernel
+from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
 
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
@@ -66,15 +65,6 @@ class Problem:
         return self.out == shapes.contiguous_strides((self.groups, self.M, *self.j)) and not self.out_shift
 
 
-@dataclass(frozen=True, eq=False)
-class _Launch:
-    kernel: Kernel
-    gsize: tuple[int]
-    lsize: tuple[int]
-    args: tuple
-    slots: tuple[tuple[int, Any], ...]  # positions among the arguments of what differs from call to call, and its name
-
-
 @dataclass
 class _Steps:
     """Launches in order, and the temporaries that they need, in bytes. In arguments, a string or a pair names what a
@@ -84,7 +74,7 @@ class _Steps:
     ctype: str
     acc: str
     index: str
-    steps: list[_Launch] = field(default_factory=list)
+    steps: list[Launch] = field(default_factory=list)
     temporaries: list[int] = field(default_factory=list)
     flops: int = 0
 
@@ -94,12 +84,10 @@ class _Steps:
 
     def add(self, part: str, gsize: int, lsize: int, args: Sequence[Any], *, family: str = "conv",
             out: str | None = None, **values: Any) -> None:
-        i = "i" if self.index == "int" else "l"
-        signature = "".join(i if type(a) is int or a in ("x", "a", "b") else "P" for a in args)
+        signature = signature_of(args, ("x", "a", "b"), self.index)
         k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), ctype=self.ctype,
                    acc=self.acc, index=self.index, part=part, out=out or self.ctype, **values)
-        slots = tuple((at, a) for at, a in enumerate(args) if type(a) is not int)
-        self.steps.append(_Launch(k, (gsize,), (lsize,), tuple(args), slots))
+        self.steps.append(Launch.of(k, gsize, lsize, args))
 
 
 def _ceil(a: int, b: int) -> int:
@@ -108,7 +96,7 @@ def _ceil(a: int, b: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    launches: tuple[_Launch, ...]
+    launches: tuple[Launch, ...]
     temporaries: Ints
     flops: int
 
@@ -127,17 +115,10 @@ def convolve(name: str, x: Array, a: Array, bias: Array | None, shape: Ints, pro
         check_device(device, x.dtype)
         plan = _plans.put(key, _plan(device, x.dtype, problems(x, a), bias, large))
     out = Array(Storage(device, prod(shape) * x.dtype.itemsize), shape, shapes.contiguous_strides(shape), 0, x.dtype)
-    held = [Storage(device, n) for n in plan.temporaries]
     values: dict[Any, Any] = {"X": x.storage.buffer, "x": x.offset, "A": a.storage.buffer, "a": a.offset,
                               "C": out.storage.buffer}
     values["B"], values["b"] = (values["A"], 0) if bias is None else (bias.storage.buffer, bias.offset)
-    for i, storage in enumerate(held):
-        values["temp", i] = storage.buffer
-    for step in plan.launches:
-        args = list(step.args)
-        for position, slot in step.slots:
-            args[position] = values[slot]
-        launch(step.kernel, step.gsize, step.lsize, *args, flops=plan.flops)
+    replay(plan.launches, device, plan.temporaries, values, plan.flops)
     return out
 
 

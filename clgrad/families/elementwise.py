@@ -17,7 +17,7 @@ from ..ndarray import Array, Storage, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 4096
 _STREAM = 1 << 24  # bytes of a transposed result from which on it is written past the caches
@@ -45,14 +45,10 @@ class Expression:
     header: str | dict[str, str] = ""
 
     def text(self, compute: DType) -> str:
-        return _by_kind(self.c, compute)
+        return by_kind(self.c, compute)
 
     def helpers(self, compute: DType) -> str:
-        return _by_kind(self.header, compute)
-
-
-def _by_kind(text: str | dict[str, str], d: DType) -> str:
-    return text if isinstance(text, str) else next((t for kinds, t in text.items() if d.kind in kinds), "")
+        return by_kind(self.header, compute, "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,10 +165,9 @@ class Elementwise:
         compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
         arrays = [x for x in operands if type(x) is Array]
         result = result if out is None else out.dtype
-        if not arrays:  # a number alone has no dtype that its target could not hold better
+        # A number alone has no dtype that its target could not hold better; reals into complex memory need complex C.
+        if not arrays or (result.kind == "c" and compute.kind != "c"):
             compute = result
-        if result.kind == "c":  # reals written into complex memory: the kernel must be a complex one
-            compute = result if compute.kind != "c" else compute
         check_device(device, compute, result)
         shape = shapes.broadcast(e.name, *(a.shape for a in arrays)) if out is None else out.shape
         size = prod(shape)

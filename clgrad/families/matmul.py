@@ -19,9 +19,8 @@ from ..core.dtypes import DType
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Storage, full, same_device
 from ..runtime.device import Device, Facts
-from ..runtime.launch import launch
-from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, check_device, form
+from ..runtime.program import kernel
+from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
 
 # The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
 _ACC = {"float": "float", "double": "double", "half": "float", "bf16": "float", "long": "ulong", "ulong": "ulong"}
@@ -276,17 +275,8 @@ def _many(s: Steps, p: Problem, params: dict[str, int], facts: Facts) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Launch:
-    kernel: Kernel
-    gsize: tuple[int]
-    lsize: tuple[int]
-    args: tuple
-    slots: tuple[tuple[int, Any], ...]  # positions among the arguments of what differs from call to call, and its name
-
-
-@dataclass(frozen=True, eq=False)
 class _Plan:
-    launches: tuple[_Launch, ...]
+    launches: tuple[Launch, ...]
     temporaries: tuple[int, ...]  # bytes
     shape: tuple[int, ...]
     nbytes: int
@@ -306,14 +296,7 @@ def matmul(x: Array, y: Array, shape: str | None = None) -> Array:
     out = Array(Storage(key[6], found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
     values: dict[Any, Any] = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset,
                               "b": y.offset}
-    held = [Storage(key[6], n) for n in found.temporaries]
-    for i, storage in enumerate(held):
-        values["temp", i] = storage.buffer
-    for step in found.launches:
-        args = list(step.args)
-        for position, name in step.slots:
-            args[position] = values[name]
-        launch(step.kernel, step.gsize, step.lsize, *args, flops=found.flops)
+    replay(found.launches, key[6], found.temporaries, values, found.flops)
     return out
 
 
@@ -370,10 +353,8 @@ def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int
         steps = plan_steps(p, device.facts, shape, "long")
     launches = []
     for s in steps.steps:
-        i = "i" if s.variables["index"] == "int" else "l"
-        signature = "".join(i if type(a) is int or a in ("a", "b") else "P" for a in s.args)
-        slots = tuple((at, a) for at, a in enumerate(s.args) if type(a) is not int)
-        launches.append(_Launch(kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}",
-                                       **s.variables), (s.gsize,), (s.lsize,), s.args, slots))
+        signature = signature_of(s.args, ("a", "b"), s.variables["index"])
+        k = kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
+        launches.append(Launch.of(k, s.gsize, s.lsize, s.args))
     return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), result, prod(result) * dtype.itemsize,
                  2 * p.batch * p.M * p.N * p.K)

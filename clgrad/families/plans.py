@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.dtypes import DType
-from ..ndarray import no_float64
+from ..ndarray import Storage, no_float64
 from ..runtime.device import Device
+from ..runtime.launch import launch
+from ..runtime.program import Kernel
 
 _MOST_PLANS = 4096
 INT_BYTES = 1 << 30  # below this no index, nor the step beyond it, overflows a 32-bit int
@@ -20,6 +24,47 @@ class Plans(dict):
             self.clear()
         self[key] = plan
         return plan
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """A prepared launch. Among its arguments an int is itself; all else names what a call fills in."""
+
+    kernel: Kernel
+    gsize: tuple[int]
+    lsize: tuple[int]
+    args: tuple
+    slots: tuple[tuple[int, Any], ...]  # positions of what a call fills in, and its name
+
+    @classmethod
+    def of(cls, k: Kernel, gsize: int, lsize: int, args: Sequence[Any]) -> Launch:
+        """The launch of a kernel with these arguments."""
+        slots = tuple((at, a) for at, a in enumerate(args) if type(a) is not int)
+        return cls(k, (gsize,), (lsize,), tuple(args), slots)
+
+
+def signature_of(args: Sequence[Any], offsets: Sequence[str], index: str) -> str:
+    """The letters of a Launch's arguments, of which ints and the names in ``offsets`` are of the index type."""
+    i = letter(index)
+    return "".join(i if type(a) is int or a in offsets else "P" for a in args)
+
+
+def replay(launches: Sequence[Launch], device: Device, temporaries: Sequence[int], values: dict[Any, Any],
+           flops: int) -> None:
+    """Launch in order; ``values`` is what the slots name, but for the temporaries, ("temp", i), made here."""
+    held = [Storage(device, n) for n in temporaries]  # until everything is enqueued: then the pool may reuse them
+    for i, storage in enumerate(held):
+        values["temp", i] = storage.buffer
+    for step in launches:
+        args = list(step.args)
+        for position, name in step.slots:
+            args[position] = values[name]
+        launch(step.kernel, step.gsize, step.lsize, *args, flops=flops)
+
+
+def by_kind(text: str | dict[str, str], d: DType, *default: str) -> str:
+    """The C text for a dtype, of one for all or by kinds; a kind without text is an error, or has the default."""
+    return text if isinstance(text, str) else next((t for kinds, t in text.items() if d.kind in kinds), *default)
 
 
 def index_type(*nbytes: int) -> str:

@@ -15,7 +15,7 @@ from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, blocks, by_kind, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
@@ -168,11 +168,6 @@ def _strip(device: Device, walk: Walk, pieces: int, lanes: int) -> int:
     return max(_STRIP, min(share, kernels.template("reduce").module.STRIP * lanes))
 
 
-def text_of(value: str | dict[str, str], d: DType) -> str:
-    """The C text for a dtype, of one for all or by kinds."""
-    return value if isinstance(value, str) else next(c for kinds, c in value.items() if d.kind in kinds)
-
-
 def identity_of(value: str, d: DType) -> str:
     """The C text of a combination's identity, in the type computed in."""
     if d.kind == "c":
@@ -204,7 +199,7 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
     def build(size: int) -> Kernel:
         return kernel(device, "reduce", "reduce", signature, r.name, form=shape_of, layout=layout, index=index,
                       ctype=ctype, T=T, out=result.c, out_bool=result.kind == "b" and last,
-                      combine=text_of(r.combine, compute), map="x" if mapped else r.map, final=r.final,
+                      combine=by_kind(r.combine, compute), map="x" if mapped else r.map, final=r.final,
                       identity=identity_of(r.identity, compute), last=last,
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
                       unit=walk.reduced[-1][1] == 1, group=size)

@@ -13,8 +13,8 @@ from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, check_device, form, index_type, letter
-from .reduce import identity_of, text_of
+from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter
+from .reduce import identity_of
 
 _LEAST = 4096  # elements of a segment, at least
 _STRIP = 1024  # neighbouring lines that a wide-core work-item walks together, at most
@@ -113,7 +113,7 @@ class Scan:
 
     def _by_vectors(self, device: Device, accumulate: DType) -> bool:
         """Whether the combination holds for vectors too, and the device likes them."""
-        combine = text_of(self.recurrence.combine, accumulate)
+        combine = by_kind(self.recurrence.combine, accumulate)
         return device.wide_core and accumulate.kind != "c" and combine in ("a.v + b.v", "a.v * b.v")
 
     def _kernel(self, x: Array, index: str, layout: str, accumulate: DType, result: DType, name: str,
@@ -121,6 +121,6 @@ class Scan:
         r, T, i = self.recurrence, accumulate.c, letter(index)
         return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 8, r.name,
                       form=form(x.device), layout=layout, ctype=x.dtype.c, T=T, out=result.c, index=index, group=size,
-                      better=r.better, combine=text_of(r.combine, accumulate), positions=bool(r.better),
+                      better=r.better, combine=by_kind(r.combine, accumulate), positions=bool(r.better),
                       vector=self._by_vectors(x.device, accumulate), exact=r.exact and accumulate.kind == "f",
                       identity=identity_of(r.identity, accumulate))
