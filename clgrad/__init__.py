@@ -21,6 +21,7 @@ from .autograd import Function as Function
 from .autograd import Variable as Tensor
 from .autograd import Variable as Variable
 from .autograd import enable_grad as enable_grad
+from .autograd import inference_mode as inference_mode
 from .autograd import is_grad_enabled as is_grad_enabled
 from .autograd import no_grad as no_grad
 from .autograd import set_grad_enabled as set_grad_enabled

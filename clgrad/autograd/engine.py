@@ -417,38 +417,101 @@ def _seed(root: Variable, gradient: Any, create_graph: bool) -> Any:
     return gradient._data if isinstance(gradient, Variable) else gradient
 
 
-def backward(root: Variable, gradient: Any = None, retain_graph: bool | None = None,
-             create_graph: bool = False) -> None:
-    """See :meth:`Variable.backward`."""
-    seed = _seed(root, gradient, create_graph)
-    walk = _Pass(create_graph, create_graph if retain_graph is None else retain_graph, None)
-    walk.start(root, seed)
+def _retained(retain_graph: bool | None, create_graph: bool) -> bool:
+    return create_graph if retain_graph is None else retain_graph
+
+
+def _each(name: str, given: Any, count: int) -> list:
+    """A starting gradient for each of ``count`` outputs."""
+    if given is None:
+        return [None] * count
+    found = list(given) if isinstance(given, (tuple, list)) else [given]
+    if len(found) != count:
+        raise GraphError(bad(name, f"{len(found)} gradients for {count} outputs", "one for each",
+                             "Pass None for an output of one element."))
+    return found
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: Any = None) -> None:
+    """Add the derivatives of ``tensors`` (one Variable or several, summed) to the leaves' ``.grad``.
+
+    ``grad_tensors`` starts the walk at each of them and may be None for one element (``grad_variables`` is its older
+    name). With ``inputs`` only these receive gradients, be they leaves or not. Otherwise as :meth:`Variable.backward`.
+    """
+    roots = [tensors] if isinstance(tensors, Variable) else list(tensors)
+    seeds = _each("backward", grad_variables if grad_tensors is None else grad_tensors, len(roots))
+    starts = [(root, _seed(root, g, create_graph)) for root, g in zip(roots, seeds)]
+    wanted = None if inputs is None else [inputs] if isinstance(inputs, Variable) else list(inputs)
+    edges = None if wanted is None else _edges("backward", wanted)
+    walk = _Pass(create_graph, _retained(retain_graph, create_graph), None if edges is None else dict.fromkeys(edges))
+    for root, g in starts:
+        walk.start(root, g)
     walk.run()
+    for x, edge in zip(wanted or (), edges or ()):
+        if walk.targets[edge] is not None:
+            walk.accumulate(x, walk.targets[edge])
+
+
+def _edges(name: str, inputs: Sequence[Any]) -> list:
+    if not inputs:
+        raise GraphError(bad(name, "no inputs", "at least one", "Leave inputs out for all leaves."))
+    edges = [edge_of(x) for x in inputs]
+    if None in edges:
+        raise GraphError(bad(name, f"input {edges.index(None)}, which does not require grad",
+                             "inputs that do", "Set requires_grad=True before the ops run."))
+    return edges
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-         create_graph: bool = False, allow_unused: bool = False) -> tuple[Variable | None, ...]:
+         create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Variable | None, ...]:
     """Gradients of ``outputs`` (one Variable or several, summed) with respect to ``inputs``, in their order.
 
-    ``.grad`` of no leaf is touched. An input that outputs do not depend on raises, or gives None with
-    ``allow_unused``.
+    ``.grad`` of no leaf is touched. An input that outputs do not depend on raises, gives None with ``allow_unused``,
+    or zeros with ``materialize_grads``. With ``is_grads_batched`` each of ``grad_outputs`` has a further first axis,
+    and so have the gradients: one walk for each of its entries.
     """
+    if not only_inputs:
+        raise GraphError(bad("grad", "only_inputs=False", "True", "Use backward() to fill the leaves' .grad."))
+    if materialize_grads and allow_unused is False:
+        raise GraphError(bad("grad", "materialize_grads with allow_unused=False", "either of them",
+                             "Leave allow_unused out."))
     outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
-    if grad_outputs is None or isinstance(grad_outputs, (Array, Variable)):
-        grad_outputs = [grad_outputs] * len(outputs)
-    edges = [edge_of(x) for x in inputs]
-    if None in edges:
-        raise GraphError(bad("grad", f"input {edges.index(None)}, which does not require grad",
-                             "inputs that do", "Set requires_grad=True before the ops run."))
-    walk = _Pass(create_graph, create_graph if retain_graph is None else retain_graph, dict.fromkeys(edges))
-    for root, g in zip(outputs, grad_outputs):
-        walk.start(root, _seed(root, g, create_graph))
-    walk.run()
-    found = [walk.targets[e] for e in edges]
-    if None in found and not allow_unused:
+    seeds = _each("grad", grad_outputs, len(outputs))
+    edges = _edges("grad", inputs)
+    keep = _retained(retain_graph, create_graph)
+    if is_grads_batched:
+        found = _batched(outputs, edges, seeds, keep, create_graph)
+    else:
+        found = _gradients(outputs, edges, seeds, keep, create_graph)
+    if None in found and materialize_grads:
+        found = [Variable(full(x.shape, 0, x.dtype, x.device)) if g is None else g for x, g in zip(inputs, found)]
+    elif None in found and not allow_unused:
         raise GraphError(bad("grad", f"input {found.index(None)}, which the outputs do not depend on",
                              "inputs used by the outputs", "Pass allow_unused=True to get None for it."))
-    return tuple(None if g is None else g if isinstance(g, Variable) else Variable(g) for g in found)
+    return tuple(found)
 
 
+def _gradients(outputs: list, edges: list, seeds: list, keep: bool, create_graph: bool) -> list:
+    starts = [(root, _seed(root, g, create_graph)) for root, g in zip(outputs, seeds)]
+    walk = _Pass(create_graph, keep, dict.fromkeys(edges))
+    for root, g in starts:
+        walk.start(root, g)
+    walk.run()
+    found = (walk.targets[e] for e in edges)
+    return [g if g is None or isinstance(g, Variable) else Variable(g) for g in found]
+
+
+def _batched(outputs: list, edges: list, seeds: list, keep: bool, create_graph: bool) -> list:
+    from .functional import stack
+
+    sizes = {g.shape[0] if isinstance(g, (Array, Variable)) and g.ndim else None for g in seeds}
+    size = sizes.pop()
+    if sizes or size is None or size == 0:
+        raise ShapeError(bad("grad", "grad_outputs that are not batched alike",
+                             "one for each output, all with the same first axis, not empty",
+                             "Leave is_grads_batched out for a single gradient."))
+    rows = [_gradients(outputs, edges, [g[i] for g in seeds], keep or i + 1 < size, create_graph) for i in range(size)]
+    return [None if column[0] is None else stack(column) for column in zip(*rows)]

@@ -88,15 +88,16 @@ class Variable:
         """The graph node that computed it, or None for a leaf."""
         return self.node
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to ``.grad`` of every leaf that requires it.
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+                 inputs: Any = None) -> None:
+        """Add d(self)/d(leaf) to ``.grad`` of every leaf that requires it, or of ``inputs`` alone.
 
         ``gradient`` has this shape and is needed unless self has one element. The graph's saved values are freed
         unless ``retain_graph`` (default: ``create_graph``); with ``create_graph`` gradients can be differentiated.
         """
         from .engine import backward
 
-        backward(self, gradient, retain_graph, create_graph)
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Variable:
         """The same memory outside the graph."""
