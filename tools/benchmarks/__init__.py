@@ -1,0 +1,1 @@
+"""What ``tools/bench.py`` times, and how: cases by subject, libraries, worker processes, and the tables of results."""
