@@ -2,6 +2,7 @@
 
 from . import functional as functional
 from . import init as init
+from . import parameter as parameter
 from . import utils as utils
 from .activation import GELU as GELU
 from .activation import LogSoftmax as LogSoftmax
@@ -75,6 +76,7 @@ from .loss import SmoothL1Loss as SmoothL1Loss
 from .loss import SoftMarginLoss as SoftMarginLoss
 from .loss import TripletMarginLoss as TripletMarginLoss
 from .loss import TripletMarginWithDistanceLoss as TripletMarginWithDistanceLoss
+from .module import Buffer as Buffer
 from .module import Module as Module
 from .module import Parameter as Parameter
 from .norm import BatchNorm1d as BatchNorm1d

@@ -51,6 +51,14 @@ class Parameter(Variable):
         return "Parameter containing:\n" + super().__repr__()
 
 
+class Buffer(Variable):
+    """A Variable that a Module registers as a buffer when it becomes its attribute; saved only if ``persistent``."""
+
+    def __init__(self, data: Any, *, persistent: bool = True) -> None:
+        super().__init__(data)
+        self.persistent = persistent
+
+
 class Module:
     """Base of layers and models: set Parameters and Modules as attributes and write :meth:`forward`."""
 
@@ -131,7 +139,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
         if "_modules" not in tables:
-            if isinstance(value, (Parameter, Module)):
+            if isinstance(value, (Parameter, Buffer, Module)):
                 raise AttributeError(bad(type(self).__name__, f"attribute {name!r} before Module.__init__",
                                          "super().__init__() first", "Call it in the first line of __init__."))
             super().__setattr__(name, value)
@@ -140,6 +148,11 @@ class Module:
         if isinstance(value, (Parameter, Module)):
             home = "_parameters" if isinstance(value, Parameter) else "_modules"
             self._forget(name, but=home)
+        elif isinstance(value, Buffer):
+            home = "_buffers"
+            self._forget(name, but=home)
+            if not value.persistent:
+                self._transient.add(name)
         elif home == "_buffers" and isinstance(value, Array):
             value = Variable(value)
         elif home is not None and value is not None and not (home == "_buffers" and isinstance(value, Variable)):
@@ -405,9 +418,9 @@ class Module:
     def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Module:
         """Move and convert parameters, their gradients and buffers; returns itself.
 
-        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(array)`` for its device and dtype. Only
-        float values take the dtype, which must be a float
-        one. The Parameters stay the same objects, so an optimiser made before still has them.
+        ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(array)`` for its device and dtype. Only float and
+        complex values take the dtype, which must be one of these. The Parameters stay the same objects, so an
+        optimiser made before still has them.
         """
         for a in args:
             if isinstance(a, (Variable, Array)):
@@ -418,14 +431,18 @@ class Module:
                 dtype = a
         target = None if device is None else find_device(device)
         kind = None if dtype is None else dtypes.dtype(dtype)
-        if kind is not None and kind.kind != "f":
-            raise TypeError(bad(f"{type(self).__name__}.to", kind, "a float dtype", "Integers keep their dtype."))
+        self._check_dtype("to", kind)
 
         def convert(a: Array) -> Array:
             a = a if target is None else move(a, target)
-            return a.astype(kind) if kind is not None and a.dtype.kind == "f" else a
+            return a.astype(kind) if kind is not None and a.dtype.kind in "fc" else a
 
         return self._convert(convert)
+
+    def _check_dtype(self, name: str, dtype: Any) -> None:
+        if dtype is not None and dtype.kind not in "fc":
+            raise TypeError(bad(f"{type(self).__name__}.{name}", dtype, "a float or complex dtype",
+                                "Parameters need gradients, which integers have not."))
 
     def _convert(self, convert: Callable[[Array], Array]) -> Module:
         """Give every parameter, gradient and buffer what ``convert`` makes of it."""
@@ -452,9 +469,12 @@ class Module:
         return self.to(dtypes.bfloat16)
 
     def type(self, dst_type: Any) -> Module:
-        """Float values as another float dtype or typed tensor; ``torch.cuda.FloatTensor`` moves them to a GPU too."""
+        """Every parameter and buffer, integers included, as another float or complex dtype or typed tensor;
+        ``torch.cuda.FloatTensor`` moves them to a GPU too. :meth:`to` leaves integers as they are."""
         dtype, device = typed(dst_type)
-        return self.to(device=device, dtype=dtype)
+        self._check_dtype("type", dtype)
+        moved = self if device is None else self.to(device=device)
+        return moved._convert(lambda a: a.astype(dtype))
 
     def cpu(self) -> Module:
         """Move what is on no CPU device to the first one; where there is none, everything stays where it is."""

@@ -93,13 +93,28 @@ def test_attributes_go_where_they_belong() -> None:
     assert {"count", "rest", "forward"} <= set(dir(net))
 
 
+def test_buffers_as_attributes() -> None:
+    net = Net()
+    net.scale = nn.Buffer(clgrad.ones(2))  # takes the Parameter's place
+    net.mask = nn.parameter.Buffer(clgrad.zeros(3), persistent=False)
+    assert [n for n, _ in net.named_buffers()] == ["count", "scratch", "scale", "mask"]
+    assert "scale" not in dict(net.named_parameters())
+    assert "mask" not in net.state_dict()
+    net.mask = nn.Buffer(clgrad.ones(3))
+    assert net.state_dict()["mask"].tolist() == [1, 1, 1]
+    assert not net.mask.requires_grad
+    net.double()
+    assert net.scale.dtype is clgrad.float64
+
+
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda n: n.register_parameter("a.b", None), KeyError, "register_parameter: got the name 'a.b'"),
     (lambda n: n.register_buffer("forward", None), KeyError, "register_buffer: got the name 'forward'"),
     (lambda n: n.register_buffer("x", [1]), TypeError, "register_buffer: got a list; expected a Variable, an Array"),
     (lambda n: n.register_parameter("x", clgrad.ones(1)), TypeError, "register_parameter: got a Variable"),
     (lambda n: n.add_module("x", print), TypeError, "add_module: got a builtin_function_or_method; expected a Module"),
-    (lambda n: n.to(clgrad.int32), TypeError, "Net.to: got clgrad.int32; expected a float dtype"),
+    (lambda n: n.to(clgrad.int32), TypeError, "Net.to: got clgrad.int32; expected a float or complex dtype"),
+    (lambda n: n.type(clgrad.int32), TypeError, "Net.type: got clgrad.int32; expected a float or complex dtype"),
     (lambda n: n.load_state_dict([1]), TypeError, "load_state_dict: got a list; expected a dict of arrays"),
     (lambda n: nn.Module()(1), NotImplementedError, "Module needs a forward method"),
     (lambda n: n.rest[2], IndexError, "Sequential: got index 2; expected -2 <= index < 2"),
@@ -108,6 +123,18 @@ def test_errors_of_modules(call: Any, error: type, message: str) -> None:
     with pytest.raises(error) as caught:
         call(Net())
     assert message in str(caught.value)
+
+
+def test_to_leaves_integers_and_type_converts_them() -> None:
+    net = nn.BatchNorm1d(2)
+    net.to(clgrad.float64)
+    assert [v.dtype for v in (net.weight, net.running_mean, net.num_batches_tracked)] == [
+        clgrad.float64, clgrad.float64, clgrad.int64]
+    weight = net.weight
+    assert net.type(clgrad.FloatTensor) is net
+    assert [v.dtype for v in (net.weight, net.running_mean, net.num_batches_tracked)] == [clgrad.float32] * 3
+    assert net.weight is weight
+    assert nn.Linear(2, 2).to(clgrad.complex64).weight.dtype is clgrad.complex64
 
 
 def test_a_forgotten_super_init_is_named() -> None:
