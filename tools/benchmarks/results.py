@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from . import roofline
 from .case import Case
 from .catalogue import CASES
 from .memory import COPY
@@ -64,13 +65,14 @@ def _figure(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def table(rows: list[Row], old: dict[tuple[str, str], Row] | None) -> Iterator[str]:
+def table(rows: list[Row], old: dict[tuple[str, str], Row] | None, most: dict | None = None) -> Iterator[str]:
     """The rows as a Markdown table, line by line."""
     cases = {c.name: c for c in CASES}
     ours = {r.case: r.median for r in rows if r.library == "clgrad" and not r.error}
     copy = cases[COPY].work / ours[COPY] if COPY in ours else 0.0
     then = " then | change |" if old is not None else ""
-    yield f"| case | library | µs, median | quartiles | rate | of a copy | ratio to clgrad |{then}"
+    share = "of roofline" if most else "of a copy"
+    yield f"| case | library | µs, median | quartiles | rate | {share} | ratio to clgrad |{then}"
     yield "|---|---|--:|--:|--:|--:|--:|" + ("--:|--:|" if old is not None else "")
     for r in rows:
         if r.error:
@@ -78,7 +80,10 @@ def table(rows: list[Row], old: dict[tuple[str, str], Row] | None) -> Iterator[s
             continue
         ratio = f"{r.median / ours[r.case]:.2f}" if r.case in ours else ""
         case = cases[r.case]
-        share = f"{100 * case.work / r.median / copy:.0f} %" if case.unit == "B" and copy else ""
+        part = case.work / r.median / copy if case.unit == "B" and copy else None
+        if most:
+            part = roofline.share(most, case.work, case.unit, case.dtype, 1e-6 * r.median)
+        share = "" if part is None else f"{100 * part:.0f} %"
         line = (f"| {r.case} | {r.library} | {_figure(r.median)} | {_figure(r.low)} - {_figure(r.high)} "
                 f"| {_rate(case, r.median)} | {share} | {ratio} |")
         if old is not None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import roofline
 from .case import Step
 from .catalogue import CASES
 from .libraries import OPEN
@@ -29,7 +30,7 @@ def worker(name: str, device: str | None) -> None:
     for line in sys.stdin:
         command, *arguments = json.loads(line)
         try:
-            answer = {"build": _build, "sample": _sample}[command](lib, state, *arguments)
+            answer = {"build": _build, "sample": _sample, "roofline": _roofline}[command](lib, state, *arguments)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
         print(json.dumps(answer), file=out, flush=True)
@@ -52,6 +53,11 @@ def _sample(lib: Any, state: dict, times: int) -> dict:
     """Seconds a step, ``times`` times; one more run before wakes the threads."""
     _time(lib, state["step"], 1)
     return {"seconds": [_time(lib, state["step"], state["count"]) / state["count"] for _ in range(times)]}
+
+
+def _roofline(lib: Any, state: dict) -> dict:
+    """What clgrad's device can do at most."""
+    return roofline.measure(lib.np, lib.np.default_device())
 
 
 def _time(lib: Any, step: Step, count: int) -> float:
