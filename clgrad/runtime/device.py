@@ -111,8 +111,9 @@ class Device:
             if self.lost is not None:
                 raise self.lost_error()
             try:
-                self.context = cl.Context([self._cl]) if context is None else context
-                self.queue = cl.CommandQueue(self.context, self._cl) if queue is None else queue
+                with drivers.batch_workers():
+                    self.context = cl.Context([self._cl]) if context is None else context
+                    self.queue = cl.CommandQueue(self.context, self._cl) if queue is None else queue
             except cl.Error as error:
                 raise DeviceError(f"device {self}: got {error} on opening; expected a context. "
                                   "Run python -m clgrad doctor.") from error
@@ -254,7 +255,8 @@ def _judge(device: Device, refresh: bool) -> Verdict:
             return known
     write_json(path, {"probing": os.getpid()})
     try:
-        verdict = _run_probe(device)
+        with drivers.batch_workers():
+            verdict = _run_probe(device)
     except BaseException:  # interrupted by the user, which is no fault of the driver's
         write_json(path, {})
         raise
@@ -314,7 +316,8 @@ def _find() -> tuple[Device, ...]:
     for platform in drivers.platforms():
         short = _short_name(platform.name)
         try:
-            cl_devices = platform.get_devices()
+            with drivers.batch_workers():
+                cl_devices = platform.get_devices()
         except cl.Error:  # a platform without devices
             continue
         for d in cl_devices:

@@ -11,6 +11,8 @@ import hashlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,32 @@ def prepare() -> str | None:
     return problem
 
 
+@contextmanager
+def batch_workers() -> Iterator[None]:
+    """Threads that a driver starts within are scheduled as batch work, where the system knows it (Linux).
+
+    Each launch wakes a CPU driver's worker threads. An ordinary thread that wakes takes the core of the one that woke
+    it, which was about to make the next launch: 10 to 20 µs a launch on PoCL. A batch thread waits for a free core, or
+    for the waker to wait, with the same share of the machine otherwise. Threads inherit the policy of their maker.
+    """
+    changed = hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER
+    if changed:
+        changed = _set_policy(os.SCHED_BATCH)
+    try:
+        yield
+    finally:
+        if changed:
+            _set_policy(os.SCHED_OTHER)
+
+
+def _set_policy(policy: int) -> bool:
+    """Whether the current thread could be given a scheduling policy: some containers forbid it."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+        return True
+    return False
+
+
 def build_quietly(program: Any, options: list[str]) -> Any:
     """Build without pyopencl's warning about a compiler that has something to say: a log is no fault."""
     import pyopencl as cl
@@ -96,6 +124,7 @@ def platforms() -> list:
     import pyopencl as cl
 
     try:
-        return cl.get_platforms()
+        with batch_workers():
+            return cl.get_platforms()
     except cl.Error:
         return []

@@ -130,6 +130,20 @@ def test_clgrad_device_chooses(child, device: Device) -> None:
     assert "DeviceError: device: got 'nowhere'" in done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no batch policy")
+def test_a_drivers_threads_do_not_preempt_the_one_that_launches(child) -> None:
+    """Workers that are woken at each launch are batch work; the caller's own policy stays."""
+    result = child("import os, clgrad; before = set(os.listdir('/proc/self/task')); clgrad.default_device().queue; "
+                   "new = set(os.listdir('/proc/self/task')) - before; "
+                   "print(len(new), {os.sched_getscheduler(int(t)) for t in new} <= {os.SCHED_BATCH}, "
+                   "os.sched_getscheduler(0) == os.SCHED_OTHER)")
+    count, batch, unchanged = result.stdout.split()
+    assert unchanged == "True"
+    if count == "0":
+        pytest.skip("this driver starts no threads")
+    assert batch == "True"
+
+
 # Verdicts ----------------------------------------------------------------------------------------------------------
 
 
