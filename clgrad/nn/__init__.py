@@ -16,11 +16,6 @@ from .activation_layers import CELU as CELU
 from .activation_layers import ELU as ELU
 from .activation_layers import GLU as GLU
 from .activation_layers import SELU as SELU
-from .activation_layers import AlphaDropout as AlphaDropout
-from .activation_layers import Dropout1d as Dropout1d
-from .activation_layers import Dropout2d as Dropout2d
-from .activation_layers import Dropout3d as Dropout3d
-from .activation_layers import FeatureAlphaDropout as FeatureAlphaDropout
 from .activation_layers import Hardshrink as Hardshrink
 from .activation_layers import Hardsigmoid as Hardsigmoid
 from .activation_layers import Hardswish as Hardswish
@@ -49,7 +44,12 @@ from .conv import Conv3d as Conv3d
 from .conv import ConvTranspose1d as ConvTranspose1d
 from .conv import ConvTranspose2d as ConvTranspose2d
 from .conv import ConvTranspose3d as ConvTranspose3d
+from .dropout import AlphaDropout as AlphaDropout
 from .dropout import Dropout as Dropout
+from .dropout import Dropout1d as Dropout1d
+from .dropout import Dropout2d as Dropout2d
+from .dropout import Dropout3d as Dropout3d
+from .dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from .linear import Bilinear as Bilinear
 from .linear import CosineSimilarity as CosineSimilarity
 from .linear import Flatten as Flatten
