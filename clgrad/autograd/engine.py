@@ -24,6 +24,13 @@ from .mode import _state, set_grad_enabled
 from .variable import Variable, wrap
 
 _numbers = itertools.count()
+# Nodes whose saved values were let go, and what to call to have them again before their gradients are asked for.
+recompute: weakref.WeakKeyDictionary[Node, Callable[[], None]] = weakref.WeakKeyDictionary()
+
+
+def mark() -> int:
+    """A number between those of the nodes made before and after."""
+    return next(_numbers)
 
 
 def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
@@ -370,6 +377,8 @@ class _Pass:
 
     def step(self, node: Node) -> None:
         gs = self.pending.pop(node)
+        while recompute and (again := recompute.pop(node, None)) is not None:
+            again()
         for index, hooks in (node.hooks or {}).items():
             if gs[index] is not None:
                 gs[index] = _hooked(hooks, gs[index])
