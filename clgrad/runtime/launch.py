@@ -30,27 +30,28 @@ def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args
     if device.lost is not None:
         raise device.lost_error()
     try:
-        k = kernel.local.kernel
+        enqueue = kernel.local.enqueue
     except AttributeError:
-        k = kernel.bind()
+        enqueue = kernel.bind()
     if config.debug >= 2 or config.sync or config.check:
-        _watched(k, kernel, gsize, lsize, args, nbytes, flops)
+        _watched(enqueue, kernel, gsize, lsize, args, nbytes, flops)
         return
     _recent.append(kernel.label)
     try:
-        k(device.queue, gsize, lsize, *args)
+        enqueue(device.queue, gsize, lsize, *args)
     except Exception as error:
         _fault(device, kernel.label, error)
 
 
-def _watched(k: Any, kernel: Kernel, gsize: tuple, lsize: tuple, args: tuple, nbytes: int, flops: int) -> None:
+def _watched(enqueue: Callable, kernel: Kernel, gsize: tuple, lsize: tuple, args: tuple, nbytes: int,
+             flops: int) -> None:
     """Launch and wait, so that a fault shows at its own call and the time is the kernel's."""
     device = kernel.device
     _recent.append(kernel.label)
     device.queue.finish()
     start = time.perf_counter()
     try:
-        k(device.queue, gsize, lsize, *args)
+        enqueue(device.queue, gsize, lsize, *args)
         device.queue.finish()
     except Exception as error:
         _fault(device, kernel.label, error)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +33,9 @@ class Kernel:
     """A built kernel function. ``signature`` has a letter an argument: P buffer, i int, I uint, l long, L ulong,
     f float, d double."""
 
-    __slots__ = ("_program", "_types", "device", "function", "label", "local", "max_local")
+    __slots__ = ("_program", "_signature", "device", "function", "label", "local", "max_local")
 
     def __init__(self, device: Device, program: Any, function: str, signature: str, label: str) -> None:
-        import numpy as np
         import pyopencl as cl
 
         self.device = device
@@ -41,17 +43,48 @@ class Kernel:
         self.label = label
         self.local = threading.local()
         self._program = program
-        self._types = [None if s == "P" else np.dtype(_SCALARS[s]) for s in signature]
-        self.max_local = self.bind().get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device._cl)
+        self._signature = signature
+        k = cl.Kernel(program, function)
+        self.max_local = k.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device._cl)
 
-    def bind(self) -> Any:
-        """The current thread's kernel object: setting arguments is not thread-safe in OpenCL."""
+    def bind(self) -> Callable[..., Any]:
+        """The current thread's ``enqueue(queue, gsize, lsize, *args)``, with a kernel object of its own: setting
+        arguments is not thread-safe in OpenCL."""
         import pyopencl as cl
 
         k = cl.Kernel(self._program, self.function)
-        k.set_scalar_arg_dtypes(self._types)
-        self.local.kernel = k
-        return k
+        self.local.enqueue = _direct(self._signature)(k) if _is_direct(k) else _general(k, self._signature)
+        return self.local.enqueue
+
+
+def _general(k: Any, signature: str) -> Callable[..., Any]:
+    """A kernel object to be called, as pyopencl documents it."""
+    import numpy as np
+
+    k.set_scalar_arg_dtypes([None if s == "P" else np.dtype(_SCALARS[s]) for s in signature])
+    return k
+
+
+def _is_direct(k: Any) -> bool:
+    """Whether pyopencl has what :func:`_direct` uses, whose letters are C's: "l" must have 64 bits."""
+    return hasattr(k, "_set_arg_multi") and hasattr(k, "_set_arg_buf_pack_multi") and struct.calcsize("l") == 8
+
+
+@lru_cache(1024)
+def _direct(signature: str) -> Callable[[Any], Callable[..., Any]]:
+    """What pyopencl does when a kernel object is called, without its way there, which takes as long again."""
+    pointers = "".join(f"{i}, a{i}, " for i, s in enumerate(signature) if s == "P")
+    numbers = "".join(f"{i}, {s.encode()!r}, a{i}, " for i, s in enumerate(signature) if s != "P")
+    arguments = "".join(f", a{i}" for i in range(len(signature)))
+    lines = ["def bound(kernel):", " pointers, numbers = kernel._set_arg_multi, kernel._set_arg_buf_pack_multi",
+             f" def enqueue(queue, gsize, lsize{arguments}):",
+             *([f"  pointers(({pointers}))"] if pointers else ()), *([f"  numbers(({numbers}))"] if numbers else ()),
+             "  launch(queue, kernel, gsize, lsize)", " return enqueue"]
+    import pyopencl as cl
+
+    scope: dict[str, Any] = {"launch": cl.enqueue_nd_range_kernel}
+    exec("\n".join(lines), scope)
+    return scope["bound"]
 
 
 _lock = threading.RLock()
