@@ -40,14 +40,13 @@ class NoGrad:
 
 @dataclass(frozen=True)
 class Rule:
-    """A derivative with its save list resolved: what it is called with, by name."""
+    """A derivative with its parameters resolved: where each comes from, and its position there.
+
+    A source is "g", "needs", "saved" (the op's ``saves``), "attrs", or "shape", "dtype" or "device" of a tensor.
+    """
 
     call: Callable
-    names: tuple[str, ...]
-
-    @staticmethod
-    def of(call: Callable) -> Rule:
-        return Rule(call, tuple(inspect.signature(call).parameters))
+    sources: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class Op:
     rules: tuple = ()
     joint: Rule | None = None
     saves: tuple[str, ...] = ()
+    saved_tensors: tuple[int | None, ...] = ()  # which tensor each of them is; None: the result
     differentiable: bool = False
 
     def __post_init__(self) -> None:
@@ -151,27 +151,36 @@ class Op:
         return dtype.kind in self.kinds and (self.half or dtype.kind != "f" or dtype.itemsize > 2)
 
     def _resolve_rules(self, put: Callable) -> None:
-        if callable(self.grad):
-            put("joint", Rule.of(self.grad))
-            rules = (self.joint,)
-        else:
-            if self.grad is None or len(self.grad) != len(self.tensors):
-                raise TypeError(f"op {self.name}: needs a grad entry for each of {self.tensors}")
-            put("rules", tuple(Rule.of(r) if callable(r) else r for r in self.grad))
-            rules = self.rules
+        joint = callable(self.grad)
+        if not joint and (self.grad is None or len(self.grad) != len(self.tensors)):
+            raise TypeError(f"op {self.name}: needs a grad entry for each of {self.tensors}")
+        entries = (self.grad,) if joint else tuple(self.grad)
+        names = [tuple(inspect.signature(e).parameters) if callable(e) else () for e in entries]
         allowed = {"g", "out", "needs", *self.tensors, *self.attrs}
         allowed |= {f"{t}_{what}" for t in self.tensors for what in ("shape", "dtype", "device")}
-        wanted: set[str] = set()
-        for rule in rules:
-            if isinstance(rule, Rule):
-                unknown = set(rule.names) - allowed
-                if unknown:
-                    raise TypeError(f"op {self.name}: its derivative asks for {sorted(unknown)}, "
-                                    f"expected names from {sorted(allowed)}")
-                wanted |= set(rule.names)
-            elif not isinstance(rule, (ZeroGrad, NoGrad)):
-                raise TypeError(f"op {self.name}: a grad entry is a rule, ZERO_GRAD or NoGrad, got {rule!r}")
+        wanted = {n for each in names for n in each}
+        if wanted - allowed:
+            raise TypeError(f"op {self.name}: its derivative asks for {sorted(wanted - allowed)}, "
+                            f"expected names from {sorted(allowed)}")
+        odd = [e for e in entries if not (callable(e) or isinstance(e, (ZeroGrad, NoGrad)))]
+        if odd:
+            raise TypeError(f"op {self.name}: a grad entry is a rule, ZERO_GRAD or NoGrad, got {odd[0]!r}")
         put("saves", tuple(n for n in (*self.tensors, "out") if n in wanted))
+        put("saved_tensors", tuple(None if n == "out" else self.tensors.index(n) for n in self.saves))
+        rules = tuple(Rule(e, tuple(map(self._source, each))) if callable(e) else e for e, each in zip(entries, names))
+        put("joint", rules[0] if joint else None)
+        put("rules", () if joint else rules)
+
+    def _source(self, name: str) -> tuple[str, int]:
+        """Where a rule's parameter comes from."""
+        if name in ("g", "needs"):
+            return name, 0
+        if name in self.saves:
+            return "saved", self.saves.index(name)
+        if name in self.attrs:
+            return "attrs", self.attrs.index(name)
+        tensor, what = name.rsplit("_", 1)
+        return what, self.tensors.index(tensor)
 
 
 def make_function(op: Op, apply: Callable) -> Callable:

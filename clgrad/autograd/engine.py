@@ -24,6 +24,7 @@ from .mode import _state, set_grad_enabled
 from .variable import Variable, wrap
 
 _numbers = itertools.count()
+_COLUMNS = {"shape": 0, "dtype": 1, "device": 2}  # of a node's ``metas``
 # Nodes whose saved values were let go, and what to call to have them again before their gradients are asked for.
 recompute: weakref.WeakKeyDictionary[Node, Callable[[], None]] = weakref.WeakKeyDictionary()
 
@@ -108,15 +109,12 @@ class Node:
         """Remember, weakly, that a result wants its ``.grad`` filled."""
         self.retained = {**(self.retained or {}), variable.index: weakref.ref(variable)}
 
-    def __lt__(self, other: Node) -> bool:
-        return self.number > other.number
-
     def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
         """Gradients of the inputs, in order, from those of the results."""
         raise NotImplementedError
 
     def saved_arrays(self) -> Sequence[Array]:
-        """Arrays a rule may hand back as they are, which therefore must not be written into."""
+        """Arrays that :meth:`gradients` may hand back as they are: no leaf may take their memory for its own."""
         raise NotImplementedError
 
     def release(self) -> None:
@@ -186,7 +184,8 @@ class Saved:
 
 
 class OpNode(Node):
-    """The node of a record."""
+    """The node of a record. ``saved`` follows the record's ``saves``; of several tensors or results an entry is a
+    list."""
 
     __slots__ = ("attrs", "op", "saved")
 
@@ -195,41 +194,49 @@ class OpNode(Node):
         super().__init__(tensors, arrays, 1 if type(out) is Array else len(out))
         self.op = op
         self.attrs = attrs
-        saved: dict[str, Any] = {}
-        for name in op.saves:
-            if name == "out":
-                saved[name] = Saved(out, None) if type(out) is Array else [Saved(o, None) for o in out]
+        edges = self.edges
+        saved: list[Any] = []
+        for at in op.saved_tensors:
+            if at is None:
+                saved.append(Saved(out, None) if type(out) is Array else [Saved(o, None) for o in out])
             elif op.sequence:
-                saved[name] = [Saved(a, e) for a, e in zip(arrays, self.edges)]
+                saved.append([Saved(a, e) for a, e in zip(arrays, edges)])
             else:
-                i = op.tensors.index(name)
-                saved[name] = Saved(arrays[i], self.edges[i])
-        self.saved: dict[str, Any] | None = saved
+                saved.append(Saved(arrays[at], edges[at]))
+        self.saved: list[Any] | None = saved
 
     @property
     def name(self) -> str:
         return self.op.name.title().replace("_", "") + "Backward"
 
-    def _value(self, name: str, g: Any, create_graph: bool) -> Any:
-        """What a rule's parameter of this name stands for."""
-        op = self.op
-        if name == "g":
-            return g
-        if name == "needs":
-            return tuple(e is not None for e in self.edges)
-        kept = self.saved.get(name)
+    def _values(self, rule: Rule, g: Any, create_graph: bool) -> list:
+        """What a rule is called with."""
+        values: list[Any] = []
+        for source, at in rule.sources:
+            if source == "g":
+                values.append(g)
+            elif source == "saved":
+                values.append(self._kept(at, create_graph))
+            elif source == "attrs":
+                values.append(self.attrs[at])
+            elif source == "needs":
+                values.append(tuple([e is not None for e in self.edges]))
+            else:
+                values.append(self._meta(source, at))
+        return values
+
+    def _kept(self, at: int, create_graph: bool) -> Any:
+        op, kept = self.op, self.saved[at]
+        name, node = op.saves[at], self if op.saved_tensors[at] is None else None
         if type(kept) is Saved:
-            return kept.get(op.name, name, create_graph, self if name == "out" else None)
-        if kept is not None:
-            node = self if name == "out" else None
-            return [s.get(op.name, name, create_graph, node, i) for i, s in enumerate(kept)]
-        if name in op.attrs:
-            return self.attrs[op.attrs.index(name)]
-        tensor, what = name.rsplit("_", 1)
-        column = ("shape", "dtype", "device").index(what)
-        if op.sequence:
+            return kept.get(op.name, name, create_graph, node)
+        return [s.get(op.name, name, create_graph, node, i) for i, s in enumerate(kept)]
+
+    def _meta(self, what: str, at: int) -> Any:
+        column = _COLUMNS[what]
+        if self.op.sequence:
             return [m[column] for m in self.metas]
-        meta = self.metas[op.tensors.index(tensor)]
+        meta = self.metas[at]
         return meta[column] if meta is not None else ((), None, None)[column]
 
     def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
@@ -248,18 +255,14 @@ class OpNode(Node):
 
     def _by_rules(self, g: Any, create_graph: bool) -> Sequence[Any]:
         op = self.op
-
-        def call(rule: Rule) -> Any:
-            return rule.call(*[self._value(n, g, create_graph) for n in rule.names])
-
         if op.joint is not None:
-            return call(op.joint)
-        result = []
+            return op.joint.call(*self._values(op.joint, g, create_graph))
+        result: list[Any] = []
         for rule, edge in zip(op.rules, self.edges):
             if edge is None:
                 result.append(None)
-            elif isinstance(rule, Rule):
-                result.append(call(rule))
+            elif type(rule) is Rule:
+                result.append(rule.call(*self._values(rule, g, create_graph)))
             elif isinstance(rule, NoGrad):
                 raise rule.error(op.name)
             else:
@@ -268,15 +271,15 @@ class OpNode(Node):
 
     def saved_arrays(self) -> Sequence[Array]:
         kept = []
-        for s in (self.saved or {}).values():
-            kept += [s.array] if type(s) is Saved else [e.array for e in s]
-        return [a for a in kept if type(a) is Array]
+        for s in self.saved or ():
+            kept += (s,) if type(s) is Saved else s
+        return [s.array for s in kept if type(s.array) is Array]
 
     def release(self) -> None:
         self.saved = None
 
 
-def _fit(g: Any, meta: tuple, name: str) -> Any:
+def _fit(g: Any, meta: tuple, node: Node) -> Any:
     """Undo broadcasting and casting: a gradient has its input's shape and dtype."""
     shape, dtype, _ = meta
     if g.shape != shape:
@@ -285,7 +288,7 @@ def _fit(g: Any, meta: tuple, name: str) -> Any:
             lead + a for a, n in enumerate(shape) if n == 1 and g.shape[lead + a] != 1)
         if lead < 0 or tuple(n for a, n in enumerate(g.shape) if a not in axes) != tuple(
                 n for a, n in enumerate(shape) if lead + a not in axes):
-            raise ShapeError(bad(f"{name} backward", f"a gradient of shape {g.shape}", f"{shape}",
+            raise ShapeError(bad(f"{node.name} backward", f"a gradient of shape {g.shape}", f"{shape}",
                                  "The derivative rule must give its input's shape."))
         g = g.sum(axes).reshape(shape)
     if g.dtype.kind == "c" and dtype.kind != "c":
@@ -315,7 +318,7 @@ class _Pass:
         self.retain_graph = retain_graph
         self.targets = targets  # (node or leaf, index) -> gradient, for grad(); None: fill leaves' .grad
         self.pending: dict[Node, list] = {}
-        self.heap: list[Node] = []
+        self.heap: list[tuple[int, Node]] = []  # newest first
         self.taken: set[int] = set()  # storages that someone holds already: a leaf must not share them
         self.alive: list[Any] = []  # keeps ids in `taken` from being reused during the walk
         self.waiting: dict[Variable, Any] = {}  # gradients of leaves with hooks, which see the sum
@@ -336,7 +339,7 @@ class _Pass:
         gs = self.pending.get(target)
         if gs is None:
             gs = self.pending[target] = [None] * target.results
-            heapq.heappush(self.heap, target)
+            heapq.heappush(self.heap, (-target.number, target))
         gs[index] = g if gs[index] is None else gs[index] + g
 
     def leaf(self, leaf: Variable, g: Any) -> None:
@@ -363,22 +366,20 @@ class _Pass:
         else:
             total = g
         self.hold(total)
-        leaf.grad = total if isinstance(total, Variable) else Variable(total)
+        leaf.grad = total if isinstance(total, Variable) else wrap(total)
 
     def run(self) -> None:
         with set_grad_enabled(self.create_graph):
             while self.heap:
-                self.step(heapq.heappop(self.heap))
+                self.step(heapq.heappop(self.heap)[1])
             for leaf, g in self.waiting.items():
                 self.arrive(leaf, _hooked(leaf.hooks, g))
                 if self.targets is None:
                     for hook in list((leaf.post_hooks or {}).values()):
                         hook(leaf)
 
-    def step(self, node: Node) -> None:
-        gs = self.pending.pop(node)
-        while recompute and (again := recompute.pop(node, None)) is not None:
-            again()
+    def observe(self, node: Node, gs: list) -> None:
+        """Show the gradients of a node's results to who asked for them."""
         for index, hooks in (node.hooks or {}).items():
             if gs[index] is not None:
                 gs[index] = _hooked(hooks, gs[index])
@@ -390,12 +391,21 @@ class _Pass:
             for index, g in enumerate(gs):
                 if (node, index) in self.targets and g is not None:
                     self.targets[node, index] = g
-        for a in node.saved_arrays():
-            self.hold(a)
+
+    def step(self, node: Node) -> None:
+        gs = self.pending.pop(node)
+        while recompute and (again := recompute.pop(node, None)) is not None:
+            again()
+        if node.hooks or node.retained or self.targets is not None:
+            self.observe(node, gs)
+        saved = [a.storage for a in node.saved_arrays()]
         gradients = node.gradients(gs, self.create_graph)
         for edge, meta, g in zip(node.edges, node.metas, gradients):
             if edge is not None and g is not None:
-                self.deliver(edge, _fit(g, meta, node.name))
+                g = _fit(g, meta, node)
+                if g.storage in saved:
+                    self.hold(g)
+                self.deliver(edge, g)
         if not self.retain_graph:
             node.release()
 

@@ -35,6 +35,20 @@ def test_gradients_accumulate_in_memory_of_their_own(device) -> None:
     assert seed.tolist() == [1, 1]
 
 
+def test_backward_frees_what_it_has_used(device) -> None:
+    """Gradients of eight weights take the place of the eight activations that were saved for them."""
+    size, weights = 1 << 16, [clgrad.ones(1 << 16, requires_grad=True) for _ in range(8)]
+    loss = clgrad.ones(size)
+    for w in weights:
+        loss = loss * w
+    loss = loss.sum()
+    pool = device.pool
+    pool.peak = before = pool.stats()["active"]
+    loss.backward()
+    assert all(w.grad is not None for w in weights)
+    assert pool.peak - before <= 4 * 4 * size
+
+
 def test_a_gradient_that_is_a_saved_value_is_copied(device) -> None:
     x = leaf(2, 3)
     w = clgrad.tensor([5.0, 7.0])
