@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from .families.ramp import ramp
 from .ndarray import Array, from_host, move
 from .ndarray import full as full_array
 from .ops.elementwise import assign
+from .ops.keywords import refuse_out, store
 from .runtime.device import device as find_device
 
 
@@ -108,33 +111,33 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return Variable(empty_array(shape_of("empty", size), _dtype(dtype), find_device(device)), requires_grad)
 
 
-def full_like(x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Variable:
-    """A Variable of one value with the shape, dtype and device of ``x`` unless said otherwise."""
-    target = x.device if device is None else find_device(device)
-    return Variable(full_array(x.shape, fill_value, _dtype(dtype, x.dtype), target), requires_grad)
+    """A Variable of one value with the shape, dtype and device of ``input`` unless said otherwise."""
+    target = input.device if device is None else find_device(device)
+    return Variable(full_array(input.shape, fill_value, _dtype(dtype, input.dtype), target), requires_grad)
 
 
-def zeros_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
-    """Zeros with the shape, dtype and device of ``x`` unless said otherwise."""
-    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Zeros with the shape, dtype and device of ``input`` unless said otherwise."""
+    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
-    """Ones with the shape, dtype and device of ``x`` unless said otherwise."""
-    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Ones with the shape, dtype and device of ``input`` unless said otherwise."""
+    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
-    """Uninitialised, with the shape, dtype and device of ``x`` unless said otherwise."""
-    return empty(x.shape, dtype=_dtype(dtype, x.dtype), device=x.device if device is None else device,
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Variable:
+    """Uninitialised, with the shape, dtype and device of ``input`` unless said otherwise."""
+    return empty(input.shape, dtype=_dtype(dtype, input.dtype), device=input.device if device is None else device,
                  requires_grad=requires_grad)
 
 
 # Ranges and random numbers -------------------------------------------------------------------------------------------
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
+def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Variable:
     """start, start + step, ... below ``end``; ``arange(n)`` counts from 0. int64 of ints, else the default float."""
     if end is None:
@@ -192,7 +195,7 @@ def randn(*size: Any, generator: Any = None, dtype: Any = None, device: Any = No
     return Variable(array, requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
+def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
             device: Any = None, requires_grad: bool = False) -> Variable:
     """Integers low <= i < high, uniform; ``randint(high, size)`` starts at 0. int64 unless said otherwise."""
     if size is None:
@@ -215,20 +218,47 @@ def _float_like(x: Any, dtype: Any) -> DType:
     return dtypes.floating(x.dtype) if dtype is None else dtypes.dtype(dtype)
 
 
-def rand_like(x: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+def rand_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Variable:
-    """Uniform numbers in [0, 1) with x's shape; of an integer x, in the default float."""
-    return rand(x.shape, generator=generator, dtype=_float_like(x, dtype), device=device or x.device,
+    """Uniform numbers in [0, 1) with the input's shape; of an integer input, in the default float."""
+    return rand(input.shape, generator=generator, dtype=_float_like(input, dtype), device=device or input.device,
                 requires_grad=requires_grad)
 
 
-def randn_like(x: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
+def randn_like(input: Any, *, generator: Any = None, dtype: Any = None, device: Any = None,
                requires_grad: bool = False) -> Variable:
-    """Standard normal numbers with x's shape; of an integer x, in the default float."""
-    return randn(x.shape, generator=generator, dtype=_float_like(x, dtype), device=device or x.device,
+    """Standard normal numbers with the input's shape; of an integer input, in the default float."""
+    return randn(input.shape, generator=generator, dtype=_float_like(input, dtype), device=device or input.device,
                  requires_grad=requires_grad)
 
 
+# What PyTorch's factories take besides --------------------------------------------------------------------------------
+
+
+def _complete(make: Callable) -> Callable:
+    """The factory with PyTorch's further keywords: ``size``, ``out``, and the hints ``layout``, ``memory_format`` and
+    ``pin_memory``, which change nothing here (memory is strided, and copies to a device need no pinned source)."""
+    sized = "size" in signature(make).parameters and signature(make).parameters["size"].kind is Parameter.VAR_POSITIONAL
+
+    @wraps(make)
+    def factory(*args: Any, **named: Any) -> Variable:
+        if named:
+            for hint in _HINTS:
+                named.pop(hint, None)
+            if sized and not args and "size" in named:
+                args = (named.pop("size"),)
+            out = named.pop("out", None)
+            if out is not None:
+                refuse_out(make.__name__, out, ())
+                return store(make.__name__, out, make(*args, **{"dtype": out.dtype, "device": out.device} | named))
+        return make(*args, **named)
+
+    return factory
+
+
+_HINTS = ("layout", "memory_format", "pin_memory")
 __all__ = ["Generator", "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full",
            "full_like", "initial_seed", "linspace", "manual_seed", "ones", "ones_like", "rand", "rand_like", "randint",
            "randn", "randn_like", "randperm", "tensor", "zeros", "zeros_like"]
+globals().update({name: _complete(globals()[name]) for name in __all__
+                  if "device" in signature(globals()[name]).parameters and name != "Generator"})

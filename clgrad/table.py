@@ -16,6 +16,8 @@ from typing import Any
 from .core.errors import GraphError
 
 OPS: dict[str, Op] = {}
+_KEYWORDS = {"x": "input", "y": "other"}  # what callers call a record's first arguments
+_SYNONYMS = {"axis": "dim", "keepdims": "keepdim", "input": "A"}  # NumPy's names, which PyTorch takes too
 
 
 class ZeroGrad:
@@ -73,13 +75,18 @@ class Op:
     which returns a tuple. ``kinds`` are the dtype kinds taken (b bool, i and u integer, f float, c complex), ``domain``
     the interval (or kind of Matrices) test inputs are drawn from, one for all or one a tensor. ``ref`` computes the
     same with NumPy. Without ``half``, 16-bit floats are refused.
-    ``operator`` is the Python operator (``"add"`` for ``+``) and ``inplace(target, *operands)`` its writing form.
+    ``operator`` is the Python operator (``"add"`` for ``+``) and ``inplace(target, *operands)`` its writing form; True
+    for one that computes and writes the result over the array, "view" for one that gives the Variable another view.
     A ``composite`` is made of other ops, which carry the derivative. A ``variadic`` method takes its last argument as
     ints too (``x.permute(1, 0)``); ``several`` results come as a tuple, and a rule's ``g`` and ``out`` are then lists
     of them, None where nothing flows back. A ``holomorphic`` op's rules are written as for reals and hold for complex
     numbers by conjugation, which the engine does; another's, and those of several results, give the gradient
     themselves. With a ``namespace``, ``linalg_inv`` is ``clgrad.linalg.inv``, and only its aliases are names of
     ``clgrad`` and methods. An op that is not ``listed`` is a user's, outside the table.
+
+    Callers name arguments as in PyTorch: ``x`` is ``input`` to them and ``y`` is ``other``, unless ``keywords`` says
+    otherwise (record's name: caller's name). ``synonyms`` are further names for the same (``axis`` for ``dim``), and
+    ``options`` further keywords, each a function ``f(value, *arguments)`` that computes the op with it.
     """
 
     name: str
@@ -96,7 +103,7 @@ class Op:
     aliases: tuple[str, ...] = ()
     method: bool = True
     operator: str | None = None
-    inplace: Callable | None = None
+    inplace: Callable | str | bool | None = None
     public: bool = True
     method_only: bool = False
     variadic: bool = False
@@ -105,6 +112,9 @@ class Op:
     composite: bool = False
     holomorphic: bool = True
     namespace: str | None = None
+    keywords: dict[str, str] = field(default_factory=dict)
+    synonyms: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Callable] = field(default_factory=dict)
     half: bool = True
     listed: bool = True
     c: str | None = None
@@ -115,6 +125,7 @@ class Op:
     saves: tuple[str, ...] = ()
     saved_tensors: tuple[int | None, ...] = ()  # which tensor each of them is; None: the result
     differentiable: bool = False
+    signature: Any = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -122,6 +133,13 @@ class Op:
 
         signature = inspect.signature(eval(f"lambda {self.args}: None"))
         names = tuple(signature.parameters)
+        unknown = {*self.keywords, *self.synonyms.values()} - set(names)
+        if unknown:
+            raise TypeError(f"op {self.name}: keywords for {sorted(unknown)}, which ({self.args}) has not")
+        if self.listed and self.public:
+            put("keywords", {n: self.keywords.get(n, _KEYWORDS.get(n, n)) for n in names})
+            put("synonyms", {k: n for k, n in _SYNONYMS.items() if n in names and k not in names} | self.synonyms)
+        put("signature", signature)
         if names[:len(self.tensors)] != self.tensors:
             raise TypeError(f"op {self.name}: tensors {self.tensors} must open the signature ({self.args})")
         put("attrs", names[len(self.tensors):])
@@ -183,17 +201,74 @@ class Op:
         return what, self.tensors.index(tensor)
 
 
-def make_function(op: Op, apply: Callable) -> Callable:
-    """The public function of a record: a true Python signature around ``apply(op, tensors, attributes)``."""
-    tensors = op.tensors[0] if op.sequence else "(" + "".join(f"{t}, " for t in op.tensors) + ")"
-    attrs = "(" + "".join(f"{a}, " for a in op.attrs) + ")"
-    body = f"_run({', '.join((*op.tensors, *(f'{a}={a}' for a in op.attrs)))})" if op.composite else (
-        f"_apply(_op, {tensors}, {attrs})")
-    scope: dict[str, Any] = {"_apply": apply, "_op": op, "_run": op.run}
-    exec(f"def {op.name}({op.args}):\n    return {body}", scope)
-    function = scope[op.name]
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()  # in place of an argument that a synonym may give
+
+
+def make_function(op: Op, apply: Callable, by_keyword: Callable | None = None) -> Callable:
+    """The public function of a record: a true Python signature around ``apply(op, tensors, attributes)``.
+
+    Keywords beyond the signature (``out``, synonyms, options) go to ``by_keyword(function, values, named)``, with the
+    values of the signature by the record's names.
+    """
+    called = {name: op.keywords.get(name, name) for name in op.signature.parameters}
+    tensors = [called[t] for t in op.tensors]
+    if op.composite:
+        call = f"_run({', '.join((*tensors, *(f'{a}={called[a]}' for a in op.attrs)))})"
+    else:
+        several = tensors[0] if op.sequence else f"({''.join(f'{t}, ' for t in tensors)})"
+        call = f"_apply(_op, {several}, ({''.join(f'{called[a]}, ' for a in op.attrs)}))"
+    scope: dict[str, Any] = {"_apply": apply, "_op": op, "_run": op.run, "_by_keyword": by_keyword}
+    lines = [f"    return {call}"]
+    if by_keyword is not None:
+        asked = " or ".join(["_named", *(f"{called[n]} is _REQUIRED" for n in _late(op))])
+        values = ", ".join(f"{name!r}: {public}" for name, public in called.items())
+        lines = [f"    if {asked}:", f"        return _by_keyword(_this, {{{values}}}, _named)", *lines]
+        scope["_REQUIRED"] = REQUIRED
+    exec("\n".join([f"def {op.name}({_parameters(op, scope, by_keyword is not None)}):", *lines]), scope)
+    function = scope["_this"] = scope[op.name]
     function.__doc__ = op.doc
     function.__name__ = function.__qualname__ = op.public_name
     function.__module__ = f"clgrad.{op.namespace}" if op.namespace else "clgrad"
+    function.__signature__ = _shown_signature(op, by_keyword is not None)
     function.op = op
     return function
+
+
+def _late(op: Op) -> list[str]:
+    """The required arguments that may be missing from a call: the first that has a synonym, and those behind it."""
+    required = [p for p in op.signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    first = next((i for i, p in enumerate(required) if p.name in op.synonyms.values()), len(required))
+    return [p.name for p in required[first:]]
+
+
+def _parameters(op: Op, scope: dict[str, Any], named: bool) -> str:
+    """The signature as Python text by callers' names; defaults are names in ``scope``."""
+    parts: list[str] = []
+    late = _late(op) if named else ()
+    starred = False
+    for name, p in op.signature.parameters.items():
+        public = op.keywords.get(name, name)
+        if p.kind is p.KEYWORD_ONLY and not starred:
+            parts.append("*")
+        starred = starred or p.kind is not p.POSITIONAL_OR_KEYWORD
+        if p.kind is p.VAR_POSITIONAL:
+            parts.append(f"*{public}")
+        elif name in late or p.default is not p.empty:
+            scope[f"_default_{public}"] = REQUIRED if name in late else p.default
+            parts.append(f"{public}=_default_{public}")
+        else:
+            parts.append(public)
+    return ", ".join(parts + ["**_named"] * named)
+
+
+def _shown_signature(op: Op, named: bool) -> inspect.Signature:
+    """What ``help`` and ``inspect`` show: callers' names, ``out`` and the options; synonyms stay unsaid."""
+    shown = [p.replace(name=op.keywords.get(p.name, p.name)) for p in op.signature.parameters.values()]
+    extra = (*op.options, "out") if named else ()
+    return inspect.Signature(shown + [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None)
+                                      for n in extra])

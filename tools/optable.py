@@ -30,10 +30,12 @@ def _derivative(op: Op) -> str:
 
 def _call(op: Op) -> str:
     """How it is called; a method says so."""
-    first, _, rest = op.args.partition(", ")
+    parameters = [p.replace(name=op.keywords.get(p.name, p.name)) for p in op.signature.parameters.values()]
+    args = str(op.signature.replace(parameters=parameters))[1:-1]
+    first, _, rest = args.partition(", ")
     if op.namespace:
-        return f"{op.namespace}.{op.public_name}({op.args})"
-    return f"{first}.{op.name}({rest})" if op.method_only else f"{op.name}({op.args})"
+        return f"{op.namespace}.{op.public_name}({args})"
+    return f"{first}.{op.name}({rest})" if op.method_only else f"{op.name}({args})"
 
 
 def _row(op: Op) -> str:

@@ -196,12 +196,12 @@ max, min = _reducer("max", "amax"), _reducer("min", "amin")
 
 def var(x: Array, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Variance over ``axis``, divided by count - ``correction``."""
-    return _F["var"](x, axis, keepdims, correction=correction)
+    return _F["var"](x, axis, keepdim=keepdims, correction=correction)
 
 
 def std(x: Array, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over ``axis``."""
-    return _F["std"](x, axis, keepdims, correction=correction)
+    return _F["std"](x, axis, keepdim=keepdims, correction=correction)
 
 
 def argmax(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:

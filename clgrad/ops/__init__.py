@@ -55,6 +55,9 @@ FUNCTIONS = {name: f for name, f in ALL.items() if f.op.public and not f.op.meth
 LINALG = {f.op.public_name: f for f in ALL.values() if f.op.namespace == "linalg"}
 for _f in {f.op.name: f for f in ALL.values()}.values():
     attach(_f.op, _f)
+# relu_(x), exp_(x): every writing form is a function too
+FUNCTIONS |= {f"{name}_": getattr(Variable, f"{name}_") for name, f in list(FUNCTIONS.items())
+              if f.op.inplace is not None and f.op.method}
 
 missing = OPS.keys() - ALL.keys()
 if missing:

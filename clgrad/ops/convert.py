@@ -41,12 +41,15 @@ def _target(spec: Any) -> tuple[DType | None, Device | None]:
     return None, find_device(spec)
 
 
-def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Any:
+def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, other: Any = None, non_blocking: bool = False,
+       copy: bool = False, memory_format: Any = None) -> Any:
     """The array in another dtype, on another device, or both: ``to(float64)``, ``to("cpu")``, ``to(other)``,
-    ``to(device, dtype)``. Itself where nothing changes, unless ``copy``."""
+    ``to(device, dtype)``. Itself where nothing changes, unless ``copy``. ``non_blocking`` and ``memory_format`` are
+    PyTorch's hints: copies block here, and memory order is no part of an array's meaning."""
+    args = args if other is None else (*args, other)
     wanted, target = dtype and dtypes.dtype(dtype), None if device is None else find_device(device)
     for spec in args:
-        if isinstance(spec, bool):  # PyTorch's non_blocking: copies block here
+        if isinstance(spec, bool):  # non_blocking, by position
             continue
         d, where = _target(spec)
         wanted, target = d or wanted, where or target
@@ -55,7 +58,7 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
     return clone(result) if copy and result is self else result
 
 
-def type_(self: Any, dtype: Any = None) -> Any:
+def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The array converted to a dtype or a typed tensor (``FloatTensor``, ``"torch.cuda.FloatTensor"``: a cuda name
     also says where); without one, the typed tensor's name, as PyTorch gives it."""
     if dtype is None:
@@ -75,19 +78,19 @@ def typed(dtype: Any) -> tuple[Any, str | None]:
     return dtype, None
 
 
-def cuda(self: Any, device: Any = None) -> Any:
+def cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
     """The array on the first GPU, or on the default device where there is none (said once, as a warning)."""
     return to(self, "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
 
-def cpu(self: Any) -> Any:
+def cpu(self: Any, memory_format: Any = None) -> Any:
     """The array on a CPU device; itself where it is there, or where there is no CPU device."""
     if self.device.type == "cpu" or not any(d.type == "cpu" and d.verdict().ok for d in devices()):
         return self
     return to(self, "cpu")
 
 
-def copy_(self: Any, source: Any) -> Any:
+def copy_(self: Any, source: Any, non_blocking: bool = False) -> Any:
     """Write ``source``, broadcast and converted, over the array; returns it."""
     refuse_recorded("copy", self, (source,))
     assign(unwrap(self), to_device(unwrap(source), self.device) if isinstance(source, (Array, Variable)) else source)
@@ -109,7 +112,7 @@ def zero_(self: Any) -> Any:
 
 
 def _named(d: DType) -> Callable:
-    def convert(self: Any) -> Any:
+    def convert(self: Any, memory_format: Any = None) -> Any:
         return self if self.dtype is d else astype(self, d)
 
     convert.__doc__ = f"The values as {d.name}."

@@ -10,6 +10,7 @@ from ..core import dtypes
 from ..core.dtypes import DType, check_kind
 from ..families.elementwise import Elementwise, Expression
 from ..table import Case, Op, make_function
+from .keywords import by_keyword
 
 FLOAT, SAME, TRUTH = "float", "same", "truth"  # dtype rules: see rule_of
 
@@ -47,16 +48,20 @@ def elementwise(name: str, args: str, *, c: Any, grad: Any, ref: Callable, doc: 
     fields = {"cases": _SHAPES.get(len(names), ()), **fields}
     op = Op(name, args, "elementwise", names, run, grad, ref, doc, kinds=kinds,
             c=c if isinstance(c, str) else "; ".join(f"{k}: {v}" for k, v in c.items()), inplace=run.into, **fields)
-    return make_function(op, apply)
+    return _function(op)
+
+
+def _function(op: Op) -> Callable:
+    return make_function(op, apply, by_keyword if op.public else None)
 
 
 def driver(name: str, args: str, family: str, *, tensors: Sequence[str] = ("x",), run: Callable, grad: Any,
            ref: Callable, doc: str, **fields: Any) -> Callable:
     """Declare an op whose host side launches the kernels itself."""
-    return make_function(Op(name, args, family, tuple(tensors), run, grad, ref, doc, **fields), apply)
+    return _function(Op(name, args, family, tuple(tensors), run, grad, ref, doc, **fields))
 
 
 def composite(name: str, args: str, family: str, *, tensors: Sequence[str] = ("x",), run: Callable, ref: Callable,
               doc: str, **fields: Any) -> Callable:
     """Declare an op made of other ops, whose derivatives it inherits."""
-    return make_function(Op(name, args, family, tuple(tensors), run, None, ref, doc, composite=True, **fields), apply)
+    return _function(Op(name, args, family, tuple(tensors), run, None, ref, doc, composite=True, **fields))

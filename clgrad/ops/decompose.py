@@ -337,6 +337,7 @@ def _pinv_slope(g: Any, A: Any, P: Any) -> Any:
 
 
 linalg_pinv = driver("linalg_pinv", "A, *, atol=None, rtol=None, hermitian=False", tensors=("A",), run=_pinv,
+                     synonyms={"rcond": "rtol"},
                      grad=[lambda g, A, out: _pinv_slope(g, A, out)], domain=_ANY,
                      ref=lambda A, hermitian=False: np.linalg.pinv(A, hermitian=hermitian),
                      cases=(Case(((4, 3),)), Case(((2, 3, 4),)), Case(((0, 3),)), Case(((1, 1),))),
@@ -412,6 +413,7 @@ def _matrix_rank(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool 
 
 
 linalg_matrix_rank = composite("linalg_matrix_rank", "A, *, atol=None, rtol=None, hermitian=False", tensors=("A",),
+                               synonyms={"tol": "atol"},
                                run=_matrix_rank, domain=_ANY, ref=lambda A, hermitian=False: np.linalg.matrix_rank(
                                    A, hermitian=hermitian), cases=(Case(((4, 3),)), Case(((2, 3, 3),))),
                                doc="Number of singular values (of eigenvalues' sizes with ``hermitian``) above "

@@ -8,6 +8,7 @@ without a note are textbook definitions.
 
 from __future__ import annotations
 
+import builtins
 import cmath
 import math
 import warnings
@@ -31,16 +32,20 @@ _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 # Arithmetic --------------------------------------------------------------------------------------------------------
 
 add = elementwise("add", "x, y", c="x + y", grad=[lambda g: g, lambda g: g], ref=np.add, operator="add",
-                  kinds=_ANY, doc="x + y, elementwise; on bools, logical or.")
+                  kinds=_ANY, options={"alpha": lambda alpha, x, y: add(x, y * alpha)},
+                  doc="x + y, elementwise (y times ``alpha``, with it); on bools, logical or.")
 sub = elementwise("sub", "x, y", c="x - y", grad=[lambda g: g, lambda g: -g], ref=np.subtract, operator="sub",
-                  kinds=_NUMBERS, aliases=("subtract",), doc="x - y, elementwise.")
+                  kinds=_NUMBERS, aliases=("subtract",), options={"alpha": lambda alpha, x, y: sub(x, y * alpha)},
+                  doc="x - y, elementwise; times ``alpha``, with it.")
 mul = elementwise("mul", "x, y", c={"c": "c_mul(x, y)", "biuf": "x * y"}, ref=np.multiply, kinds=_ANY,
                   grad=[lambda g, y: g * y, lambda g, x: g * x], operator="mul", aliases=("multiply",),
                   doc="x * y, elementwise; on bools, logical and.")
 div = elementwise("div", "x, y", c={"c": "c_div(x, y)", "f": "x / y"}, dtype=FLOAT, kinds=_ANY,
                   domain=((-3, 3), (0.5, 3)),
                   grad=[lambda g, y: g / y, lambda g, y, out: -g * out / y], ref=np.divide, operator="truediv",
-                  aliases=("divide", "true_divide"), doc="x / y, elementwise; integers give the default float.")
+                  aliases=("divide", "true_divide"), options={"rounding_mode": lambda mode, x, y: _rounded(mode, x, y)},
+                  doc="x / y, elementwise; integers give the default float. With ``rounding_mode`` 'floor' or 'trunc' "
+                      "the quotient rounded so, of integers an integer.")
 neg = elementwise("neg", "x", c="-x", grad=[lambda g: -g], ref=np.negative, kinds=_NUMBERS, operator="neg",
                   aliases=("negative",), doc="-x; unsigned integers wrap.")
 positive = elementwise("positive", "x", c="x", grad=[lambda g: g], ref=np.positive, kinds=_NUMBERS, operator="pos",
@@ -107,6 +112,18 @@ remainder = _division("remainder", "floor_modulo", [lambda g: g, lambda g, x, y:
                       doc="x - floor_divide(x, y) * y: has the divisor's sign. Integer modulo zero gives 0.")
 fmod = _division("fmod", "trunc_modulo", [lambda g: g, lambda g, x, y: -g * trunc(x / y)], np.fmod,
                  domain=((-9, 9), (0.7, 3)), doc="C's remainder: has the dividend's sign. Integer modulo zero gives 0.")
+
+
+def _rounded(mode: str, x: Any, y: Any) -> Any:
+    if mode == "floor":
+        return floor_divide(x, y)
+    if mode != "trunc":
+        raise ValueError(bad("div", f"rounding_mode={mode!r}", "None, 'floor' or 'trunc'", "Pass one of these."))
+    if "f" in (x.dtype.kind if hasattr(x, "dtype") else "fi"[isinstance(x, int)], y.dtype.kind if hasattr(y, "dtype")
+               else "fi"[isinstance(y, int)]):
+        return trunc(div(x, y))
+    return floor_divide(sub(x, fmod(x, y)), y)
+
 
 # Powers ------------------------------------------------------------------------------------------------------------
 
@@ -183,7 +200,7 @@ def _pow(x: Any, y: Any) -> Any:
 
 
 pow = composite("pow", "x, y", "elementwise", tensors=("x", "y"), run=_pow, operator="pow",
-                ref=lambda x, y: np.power(x, y), domain=((0.3, 3), (0, 2)),
+                ref=lambda x, y: np.power(x, y), domain=((0.3, 3), (0, 2)), keywords={"y": "exponent"}, inplace=True,
                 cases=(Case(((3, 5), (3, 5))), Case(((4,),), {"y": 2}),
                        Case(((4,),), {"y": 3}), Case(((4,),), {"y": 0.5})),
                 kinds=_NUMBERS, doc="x to the power y. The exponents 2, 1/2, 1 and -1 take their own kernels.")
@@ -268,11 +285,11 @@ _share = elementwise("share", "x, y", c="(x > y) ? ONE : ((x == y) ? K(0.5) : ZE
 _clamp_min = elementwise("clamp_min", "x, low", c="((x < low) || (low != low)) ? low : x", ref=np.maximum,
                          grad=[lambda g, x, low: where(ge(x, low), g, 0.0),
                                lambda g, x, low: where(lt(x, low), g, 0.0)],
-                         doc="x, but at least ``low``.")
+                         doc="x, but at least ``low``.", keywords={"low": "min"})
 _clamp_max = elementwise("clamp_max", "x, high", c="((x > high) || (high != high)) ? high : x", ref=np.minimum,
                          grad=[lambda g, x, high: where(le(x, high), g, 0.0),
                                lambda g, x, high: where(gt(x, high), g, 0.0)],
-                         doc="x, but at most ``high``.")
+                         doc="x, but at most ``high``.", keywords={"high": "max"})
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
@@ -284,6 +301,7 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
 
 
 clamp = composite("clamp", "x, min=None, max=None", "elementwise", run=_clamp, aliases=("clip",), kinds="iuf",
+                  inplace=True,
                   ref=lambda x, min=None, max=None: np.clip(x, min, max), domain=(-3, 3),
                   cases=(Case(((3, 5),), {"min": 0}), Case(((3, 5),), {"max": 1}),
                          Case(((7,),), {"min": -1, "max": 1})),
@@ -323,7 +341,20 @@ ceil = elementwise("ceil", "x", c={"f": "ceil(x)", "biu": "x"}, grad=[ZERO_GRAD]
 trunc = elementwise("trunc", "x", c={"f": "trunc(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.trunc,
                     doc="x without its fraction.")
 round = elementwise("round", "x", c={"fc": "rint(x)", "iu": "x"}, kinds=_NUMBERS, grad=[ZERO_GRAD], ref=np.round,
-                    doc="Nearest integer, halves to even; of complex numbers, of each part.")
+                    options={"decimals": lambda decimals, x: _round_to(x, decimals)},
+                    doc="Nearest integer, halves to even; of complex numbers, of each part. With ``decimals`` the "
+                        "nearest multiple of 10**-decimals.")
+
+
+def _round_to(x: Any, decimals: int) -> Any:
+    if x.dtype.kind in "iu":
+        if decimals >= 0:
+            return round(x)
+        raise DTypeError(bad("round", f"decimals={decimals} for {x.dtype}", "0 or more for integers",
+                             "Convert to float32 first."))
+    scale = 10.0 ** builtins.abs(decimals)
+    return round(x * scale) / scale if decimals >= 0 else round(x / scale) * scale
+
 
 # Exponentials, logarithms, trigonometry -----------------------------------------------------------------------------
 
@@ -497,7 +528,9 @@ astype = driver("astype", "x, dtype", "elementwise", run=_astype,
                 doc="The values in another dtype; the array itself where it has it already. Floats truncate to ints.")
 clone = driver("clone", "x", "elementwise", run=_COPIES, grad=[lambda g: g], ref=np.copy, cases=(Case(((3, 5),)),
                                                                                              Case(((0,),))),
-               doc="A copy in memory of its own, in the same memory order where that has no gaps.")
+               options={"memory_format": lambda layout, x: clone(x)},
+               doc="A copy in memory of its own, in the same memory order where that has no gaps. ``memory_format`` "
+                   "is PyTorch's hint, and changes nothing here.")
 
 
 def _contiguous(x: Array) -> Array:
@@ -505,7 +538,8 @@ def _contiguous(x: Array) -> Array:
 
 
 contiguous = driver("contiguous", "x", "elementwise", run=_contiguous, grad=[lambda g: g], ref=np.ascontiguousarray,
-                    cases=(Case(((3, 5),)),), doc="The array with its elements row-major: itself, or a copy.")
+                    cases=(Case(((3, 5),)),), options={"memory_format": lambda layout, x: contiguous(x)},
+                    doc="The array with its elements row-major: itself, or a copy, whatever ``memory_format`` says.")
 
 
 def assign(target: Array, value: Any) -> Array:

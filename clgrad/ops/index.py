@@ -84,6 +84,7 @@ def _add_along_ref(x: Any, index: Any, src: Any, dim: int) -> Any:
 
 
 take_along = driver("take_along", "x, index, dim", "index", tensors=("x", "index"), aliases=("take_along_dim",),
+                    keywords={"index": "indices"},
                     run=lambda x, index, dim: family.take_along("gather", x, index, _axis("gather", x, dim)),
                     grad=[lambda g, index, x_shape, dim: add_along(_zeros_like(g, x_shape), index, g, dim), ZERO_GRAD],
                     ref=_along_ref, cases=(Case(((3, 4), _at([0, 3], [1, -1], [2, 0])), {"dim": 1}),
@@ -134,6 +135,7 @@ def _one_hot(index: Array, num_classes: int) -> Array:
 
 
 one_hot = driver("one_hot", "index, num_classes=-1", "index", tensors=("index",), run=_one_hot, grad=[ZERO_GRAD],
+                 keywords={"index": "input"}, synonyms={"tensor": "index"},
                  ref=lambda index, num_classes=-1: np.eye(
                      num_classes if num_classes > 0 else index.max() + 1, dtype=np.int64)[index],
                  cases=(Case((_at([0, 2], [1, 1]),), {"num_classes": 4}), Case((_at(3, 0),))),

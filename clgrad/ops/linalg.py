@@ -355,10 +355,12 @@ def _cholesky_solve_ref(B: Any, L: Any, upper: bool = False) -> Any:
 
 
 cholesky_solve = _composite("cholesky_solve", "B, L, upper=False", _FAMILY, tensors=("B", "L"), run=_cholesky_solve,
+                            keywords={"B": "input", "L": "input2"},
                             ref=_cholesky_solve_ref, kinds="fc", half=False, domain=(_ANY, _SQUARE),
                             cases=(Case(((3, 2), (3, 3))), Case(((2, 3, 2), (3, 3)), {"upper": True})),
                             doc="X with A X = B, from the Cholesky factor L of A.")
 cholesky_inverse = _composite("cholesky_inverse", "L, upper=False", _FAMILY, tensors=("L",), kinds="fc", half=False,
+                              keywords={"L": "input"},
                               run=lambda L, upper=False: _cholesky_solve(_identity(L.shape[-1], L), L, upper),
                               domain=_SQUARE, cases=(Case(((3, 3),)), Case(((2, 3, 3),), {"upper": True})),
                               ref=lambda L, upper=False: _cholesky_solve_ref(

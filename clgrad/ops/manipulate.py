@@ -17,6 +17,7 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..families.ramp import ramp
 from ..ndarray import Array, from_host, full
 from ..table import Case
+from .complex import conj
 from .declare import composite, driver
 from .elementwise import (
     abs,
@@ -97,9 +98,6 @@ movedim = composite("movedim", "x, source, destination", _FAMILY, run=_movedim, 
                     cases=(Case(((2, 3, 4),), {"source": 0, "destination": -1}),
                            Case(((2, 3, 4),), {"source": (2, 0), "destination": (0, 1)})),
                     doc="A view with some axes at other places; the others keep their order.")
-swapdims = composite("swapdims", "x, dim0, dim1", _FAMILY, run=lambda x, dim0, dim1: transpose(x, dim0, dim1),
-                     ref=lambda x, dim0, dim1: np.swapaxes(x, dim0, dim1),
-                     cases=(Case(((2, 3),), {"dim0": 0, "dim1": 1}),), doc="A view with two axes exchanged.")
 
 
 def _rot90(x: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
@@ -173,6 +171,7 @@ def _tensor_split(x: Any, indices_or_sections: Any, dim: int = 0) -> Any:
 
 
 tensor_split = composite("tensor_split", "x, indices_or_sections, dim=0", _FAMILY, run=_tensor_split, several=True,
+                         synonyms={"indices": "indices_or_sections", "sections": "indices_or_sections"},
                          ref=lambda x, indices_or_sections, dim=0: tuple(
                              np.array_split(x, indices_or_sections, dim)),
                          cases=(Case(((7, 2),), {"indices_or_sections": 3}),
@@ -333,7 +332,8 @@ def _triangle(name: str, keep: Any, ref: Any, doc: str) -> Any:
         rows, columns = (ramp(n, 0, 1, dtypes.int32, x.device) for n in x.shape[-2:])
         return where(keep(columns, reshape(rows, (-1, 1)) + diagonal), x, _zero(x))
 
-    return composite(name, "x, diagonal=0", _FAMILY, run=run, doc=doc, ref=lambda x, diagonal=0: ref(x, diagonal),
+    return composite(name, "x, diagonal=0", _FAMILY, run=run, doc=doc, inplace=True,
+                     ref=lambda x, diagonal=0: ref(x, diagonal),
                      cases=(Case(((3, 4),)), Case(((2, 4, 3),), {"diagonal": -1})))
 
 
@@ -496,11 +496,12 @@ def _dot(x: Any, y: Any) -> Any:
 
 _PAIR = (Case(((4,), (4,))),)
 outer = composite("outer", "x, y", _FAMILY, tensors=("x", "y"), run=_outer, ref=np.outer, aliases=("ger",),
-                  cases=(Case(((3,), (4,))),), doc="Products of each element of one vector with each of another.")
+                  keywords={"y": "vec2"}, cases=(Case(((3,), (4,))),),
+                  doc="Products of each element of one vector with each of another.")
 dot = composite("dot", "x, y", _FAMILY, tensors=("x", "y"), run=_dot, ref=np.dot, cases=_PAIR,
-                doc="Sum of the products of two vectors' elements.")
-vdot = composite("vdot", "x, y", _FAMILY, tensors=("x", "y"), run=_dot, ref=np.dot, cases=_PAIR,
-                 doc="dot; the two differ for complex numbers only.")
+                keywords={"y": "tensor"}, doc="Sum of the products of two vectors' elements.")
+vdot = composite("vdot", "x, y", _FAMILY, tensors=("x", "y"), run=lambda x, y: _dot(conj(x), y), cases=_PAIR,
+                 ref=np.vdot, doc="dot, with the first conjugated: the two differ for complex numbers only.")
 
 
 def _inner(x: Any, y: Any) -> Any:
@@ -531,6 +532,7 @@ def _tensordot(x: Any, y: Any, dims: Any = 2) -> Any:
 inner = composite("inner", "x, y", _FAMILY, tensors=("x", "y"), run=_inner, ref=np.inner,
                   cases=(Case(((2, 3), (4, 3))), Case(((3,), (3,)))), doc="Sums of products over the last axes.")
 tensordot = composite("tensordot", "x, y, dims=2", _FAMILY, tensors=("x", "y"), run=_tensordot, method=False,
+                      keywords={"x": "a", "y": "b"},
                       ref=lambda x, y, dims=2: np.tensordot(x, y, dims),
                       cases=(Case(((2, 3, 4), (3, 4, 5))), Case(((2, 3), (4, 2)), {"dims": ([0], [1])}),
                              Case(((2,), (3,)), {"dims": 0})),
@@ -548,7 +550,8 @@ kron = composite("kron", "x, y", _FAMILY, tensors=("x", "y"), run=_kron, ref=np.
                  cases=(Case(((2, 3), (3, 2))), Case(((2,), (2, 2)))), doc="Kronecker product.")
 
 
-def _plus_product(name: str, product: Any, ref: Any, cases: tuple, doc: str) -> Any:
+def _plus_product(name: str, product: Any, ref: Any, cases: tuple, doc: str, factors: tuple = ("mat1", "mat2"),
+                  **fields: Any) -> Any:
     def run(x: Any, y: Any, z: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         result = product(y, z)
         result = result if alpha == 1 else result * alpha
@@ -557,7 +560,9 @@ def _plus_product(name: str, product: Any, ref: Any, cases: tuple, doc: str) -> 
         return (x if beta == 1 else x * beta) + result
 
     return composite(name, "x, y, z, *, beta=1, alpha=1", _FAMILY, tensors=("x", "y", "z"), run=run, cases=cases,
-                     kinds="iuf", doc=doc, ref=lambda x, y, z, beta=1, alpha=1: beta * x + alpha * ref(y, z))
+                     inplace=True,
+                     keywords=dict(zip("yz", factors)), kinds="iuf", doc=doc,
+                     ref=lambda x, y, z, beta=1, alpha=1: beta * x + alpha * ref(y, z), **fields)
 
 
 def _matrices(op: str, rank: int, y: Any, z: Any) -> None:
@@ -579,7 +584,7 @@ addmm = _plus_product("addmm", _product("addmm", 2), np.matmul,
                       "beta * x + alpha * (y @ z), for matrices y and z.")
 baddbmm = _plus_product("baddbmm", _product("baddbmm", 3), np.matmul,
                         (Case(((2, 3, 4), (2, 3, 5), (2, 5, 4)), {"alpha": 2}),),
-                        "beta * x + alpha * (y @ z), for batches of matrices y and z.")
+                        "beta * x + alpha * (y @ z), for batches of matrices y and z.", ("batch1", "batch2"))
 
 # einsum --------------------------------------------------------------------------------------------------------------
 
@@ -782,6 +787,7 @@ def _norm_ref(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> A
 
 vector_norm = driver("vector_norm", "x, ord=2, dim=None, keepdim=False, *, dtype=None", _FAMILY, run=_vector_norm,
                      holomorphic=False, grad=[_norm_slope], ref=_norm_ref, method=False, kinds="fc",
+                     keywords={"x": "x"},
                      cases=(Case(((3, 4),), {"dim": 1}), Case(((3, 4),), {"ord": 1, "keepdim": True, "dim": 0}),
                             Case(((3, 4),), {"ord": inf, "dim": -1}), Case(((3, 4),), {"ord": 3})),
                      doc="(sum |x|**ord)**(1/ord) over ``dim``; inf and -inf give the largest and smallest |x|, 0 the "
@@ -809,6 +815,7 @@ def _cdist(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
 
 
 cdist = composite("cdist", "x, y, p=2.0, compute_mode=None", _FAMILY, tensors=("x", "y"), run=_cdist, kinds="f",
+                  keywords={"x": "x1", "y": "x2"},
                   ref=lambda x, y, p=2.0: _norm_ref(x[..., :, None, :] - y[..., None, :, :], p, -1), method=False,
                   cases=(Case(((3, 4), (5, 4))), Case(((2, 3, 4), (2, 2, 4)), {"p": 1.0})),
                   doc="Distance of order p of each row of x to each row of y, from the differences themselves.")
@@ -877,10 +884,10 @@ def _nan_to_num(x: Any, nan: float | None = 0.0, posinf: float | None = None, ne
 nan_to_num = composite("nan_to_num", "x, nan=0.0, posinf=None, neginf=None", _FAMILY, run=_nan_to_num, kinds="iuf",
                        ref=lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(
                            x, nan=nan, posinf=posinf, neginf=neginf),
-                       cases=(Case(((3, 5),)),),
+                       cases=(Case(((3, 5),)),), inplace=True,
                        doc="NaN and infinities replaced: by 0 and the dtype's largest numbers, or those given.")
 lerp = composite("lerp", "x, end, weight", _FAMILY, tensors=("x", "end", "weight"), kinds="f",
-                 run=lambda x, end, weight: x + (end - x) * weight,
+                 run=lambda x, end, weight: x + (end - x) * weight, inplace=True,
                  ref=lambda x, end, weight: x + (end - x) * weight,
                  cases=(Case(((3, 4), (4,), (3, 1))), Case(((3,), (3,)), {"weight": 0.25})),
                  doc="x + weight * (end - x).")

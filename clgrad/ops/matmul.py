@@ -51,6 +51,7 @@ def _right_gradient(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
 
 
 bmm = driver("bmm", "x, y", "matmul", tensors=("x", "y"), run=_bmm, ref=np.matmul, domain=(-3, 3),
+                 keywords={"y": "mat2"},
                  grad=[lambda g, y: bmm(g, transpose(y, -1, -2)), _right_gradient],
                  cases=(Case(((3, 5), (5, 4))), Case(((2, 3, 5), (2, 5, 4))), Case(((2, 3, 5), (5, 4))),
                         Case(((3, 1, 2, 5), (2, 5, 3))), Case(((0, 3), (3, 2))), Case(((2, 0), (0, 3))),
@@ -91,6 +92,7 @@ def _mm(x: Any, y: Any) -> Any:
 
 
 mm = composite("mm", "x, y", "matmul", tensors=("x", "y"), run=_mm, ref=np.matmul, cases=(Case(((3, 5), (5, 4))),),
+               keywords={"y": "mat2"},
                doc="Matrix product of exactly two matrices.")
 
 

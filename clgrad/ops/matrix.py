@@ -371,6 +371,7 @@ def _rows_first(x: Any, dim: int) -> Any:
 
 linalg_vecdot = _composite("linalg_vecdot", "x, y, *, dim=-1", _FAMILY, tensors=("x", "y"), run=_vecdot,
                            namespace="linalg", ref=lambda x, y, dim=-1: np.vecdot(x, y, axis=dim), kinds="iufc",
+                           keywords={"x": "x", "y": "y"},
                            aliases=("vecdot",), cases=(Case(((2, 3), (3,))), Case(((3, 2), (3, 1)), {"dim": 0})),
                            doc="Sums of products of vectors along an axis, the first conjugated; batches broadcast.")
 

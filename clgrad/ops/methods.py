@@ -12,6 +12,7 @@ from ..autograd.variable import Variable, unwrap
 from ..core.errors import GraphError, bad
 from ..ndarray import Array
 from ..table import Op
+from .keywords import overwrite
 
 _REFLECTED = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift",
               "rshift"}
@@ -28,8 +29,9 @@ def attach(op: Op, function: Callable) -> None:
             for name in names:
                 if name not in kind.__dict__:
                     setattr(kind, name, function)
-                if op.inplace is not None and not hasattr(kind, name + "_"):
-                    setattr(kind, name + "_", _writing(op))
+                if op.inplace is not None and not hasattr(kind, name + "_") and (
+                        kind is Variable or op.inplace != "view"):
+                    setattr(kind, name + "_", writing(op, function))
         if op.operator is not None:
             _attach_operator(kind, op, function)
 
@@ -63,21 +65,56 @@ def _attach_operator(kind: type, op: Op, function: Callable) -> None:
     if op.operator in _REFLECTED:
         setattr(kind, f"__r{op.operator}__", reflected)
         if op.inplace is not None:
-            setattr(kind, f"__i{op.operator}__", _writing(op))
+            setattr(kind, f"__i{op.operator}__", writing(op, function))
 
 
-def _writing(op: Op) -> Callable:
+def writing(op: Op, function: Callable) -> Callable:
     """The form that writes over its first operand: ``x.add_(y)``, ``x += y``."""
-    inplace = op.inplace
+    if op.inplace == "view":
+        write = _viewing(op, function)
+    elif op.inplace is True:
+        write = _overwriting(op, function)
+    else:
+        write = _straight(op, function)
+    write.__name__ = write.__qualname__ = op.name + "_"
+    write.__doc__ = f"{op.doc} Writes over the array itself, whose dtype and shape stay."
+    if op.inplace == "view":
+        write.__doc__ = f"{op.doc} The Variable itself becomes that view."
+    write.op = op
+    return write
 
-    def write(self: Any, *others: Any) -> Any:
+
+def _straight(op: Op, function: Callable) -> Callable:
+    """By a kernel that writes where it reads."""
+    inplace, computed = op.inplace, _overwriting(op, function)
+
+    def write(self: Any, *others: Any, **named: Any) -> Any:
+        if named or len(others) != len(op.tensors) - 1:
+            return computed(self, *others, **named)
         if isinstance(self, Variable):
             refuse_recorded(op.name, self, others)
         inplace(unwrap(self), unwrap(self), *map(unwrap, others))
         return self
 
-    write.__name__ = op.name + "_"
-    write.__doc__ = f"{op.doc} Writes over the array itself, whose dtype and shape stay."
+    return write
+
+
+def _overwriting(op: Op, function: Callable) -> Callable:
+    """By computing the result, and then writing it over the array."""
+    def write(self: Any, *others: Any, **named: Any) -> Any:
+        refuse_recorded(op.name, self, (*others, *named.values()))
+        return overwrite(op.name, self, function(self, *others, **named))
+
+    return write
+
+
+def _viewing(op: Op, function: Callable) -> Callable:
+    """By giving the Variable another view of its memory."""
+    def write(self: Variable, *args: Any, **named: Any) -> Variable:
+        refuse_recorded(op.name, self)
+        self.data = function(self.data, *args, **named)
+        return self
+
     return write
 
 

@@ -168,8 +168,19 @@ def _prod_gradient(g: Any, x: Any, dim: Any, keepdim: bool) -> Any:
 # Statistics and extremes made of the above --------------------------------------------------------------------------
 
 
-def _var(x: Any, dim: Any = None, keepdim: bool = False, *, correction: int = 1) -> Any:
+def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
+    """``dim`` and ``correction`` of a call in either of PyTorch's forms; ``var(x, False)`` says unbiased, not dim."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError("var: got both unbiased and correction; expected one of them.")
+    return dim, correction if correction is not None else 1 if unbiased is None else int(unbiased)
+
+
+def _var(x: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+         correction: float | None = None) -> Any:
     check_kind("var", "fc", x.dtype)
+    dim, correction = _correction(dim, unbiased, correction)
     count = _count(x.shape, dim)
     deviation = x - mean(x, dim, True)
     divisor = builtins.max(count - correction, 0)
@@ -179,15 +190,23 @@ def _var(x: Any, dim: Any = None, keepdim: bool = False, *, correction: int = 1)
 
 
 _STAT_CASES = tuple(c for c in _CASES if c.shapes != ((),))
-var = composite("var", _ARGS + ", *, correction=1", "reduce", run=_var, kinds="fc", cases=_STAT_CASES,
-                ref=lambda x, dim=None, keepdim=False, correction=1: np.var(x, axis=dim, keepdims=keepdim,
-                                                                            ddof=correction),
-                doc="Variance over ``dim``, about the mean computed first; divided by count - ``correction``.")
-std = composite("std", _ARGS + ", *, correction=1", "reduce", kinds="fc", cases=_STAT_CASES,
-                run=lambda x, dim=None, keepdim=False, *, correction=1: sqrt(_var(x, dim, keepdim,
-                                                                                 correction=correction)),
-                ref=lambda x, dim=None, keepdim=False, correction=1: np.std(x, axis=dim, keepdims=keepdim,
-                                                                            ddof=correction),
+_STAT_ARGS = "x, dim=None, unbiased=None, keepdim=False, *, correction=None"
+
+
+def _spread_ref(f: Any) -> Any:
+    def ref(x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None) -> Any:
+        dim, ddof = _correction(dim, unbiased, correction)
+        return f(x, axis=dim, keepdims=keepdim, ddof=ddof)
+
+    return ref
+
+
+var = composite("var", _STAT_ARGS, "reduce", run=_var, kinds="fc", ref=_spread_ref(np.var),
+                cases=(*_STAT_CASES, Case(((3, 5),), {"dim": 1, "unbiased": False})),
+                doc="Variance over ``dim``, about the mean computed first; divided by count - ``correction`` (1 unless "
+                    "said otherwise, and 0 with ``unbiased=False``).")
+std = composite("std", _STAT_ARGS, "reduce", kinds="fc", cases=_STAT_CASES, ref=_spread_ref(np.std),
+                run=lambda *given, **named: sqrt(_var(*given, **named)),
                 doc="Standard deviation over ``dim``: root of the variance.")
 
 MaxResult = namedtuple("max", ["values", "indices"])
@@ -211,10 +230,12 @@ def _extreme(name: str, full: Any, position: Any, elementwise: Any, result: type
 
 
 max = composite("max", _ARGS, "reduce", run=_extreme("max", amax, argmax, maximum, MaxResult), kinds="biuf",
+                options={"other": lambda y, x, dim, keepdim: maximum(x, y)},
                 cases=(Case(((3, 5),)),),
                 ref=lambda x, dim=None, keepdim=False: np.max(x, axis=dim, keepdims=keepdim),
                 doc="Largest element of all; with ``dim``, a pair (values, indices); with an array, maximum(x, dim).")
 min = composite("min", _ARGS, "reduce", run=_extreme("min", amin, argmin, minimum, MinResult), kinds="biuf",
+                options={"other": lambda y, x, dim, keepdim: minimum(x, y)},
                 cases=(Case(((3, 5),)),),
                 ref=lambda x, dim=None, keepdim=False: np.min(x, axis=dim, keepdims=keepdim),
                 doc="Smallest element of all; with ``dim``, a pair (values, indices); with an array, minimum(x, dim).")
@@ -231,8 +252,16 @@ def _nanmean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
 
 
 def _moments(spread: Any, result: type) -> Any:
-    return lambda x, dim=None, keepdim=False, *, correction=1: result(spread(x, dim, keepdim, correction=correction),
-                                                                      mean(x, dim, keepdim))
+    def run(x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+        dim, correction = _correction(dim, unbiased, correction)
+        return result(spread(x, dim, None, keepdim, correction=correction), mean(x, dim, keepdim))
+
+    return run
+
+
+def _moments_ref(f: Any) -> Any:
+    return lambda x, dim=None, keepdim=False: (f(x, axis=dim, keepdims=keepdim, ddof=1), np.mean(x, dim,
+                                                                                                 keepdims=keepdim))
 
 
 def _aminmax(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
@@ -245,15 +274,11 @@ nansum = composite("nansum", _ARGS + ", *, dtype=None", "reduce", run=_nansum, r
                    doc="Sum over ``dim`` of what is not NaN.")
 nanmean = composite("nanmean", _ARGS + ", *, dtype=None", "reduce", run=_nanmean, ref=_np(np.nanmean), kinds="fc",
                     cases=_CASES[:3], doc="Mean over ``dim`` of what is not NaN; NaN of nothing.")
-var_mean = composite("var_mean", _ARGS + ", *, correction=1", "reduce", run=_moments(var, VarMeanResult), kinds="fc",
-                     several=True, cases=_STAT_CASES[:3], method=False,
-                     ref=lambda x, dim=None, keepdim=False, correction=1: (
-                         np.var(x, axis=dim, keepdims=keepdim, ddof=correction), np.mean(x, dim, keepdims=keepdim)),
+var_mean = composite("var_mean", _STAT_ARGS, "reduce", run=_moments(var, VarMeanResult), kinds="fc",
+                     several=True, cases=_STAT_CASES[:3], method=False, ref=_moments_ref(np.var),
                      doc="(var, mean) over ``dim``.")
-std_mean = composite("std_mean", _ARGS + ", *, correction=1", "reduce", run=_moments(std, StdMeanResult), kinds="fc",
-                     several=True, cases=_STAT_CASES[:3], method=False,
-                     ref=lambda x, dim=None, keepdim=False, correction=1: (
-                         np.std(x, axis=dim, keepdims=keepdim, ddof=correction), np.mean(x, dim, keepdims=keepdim)),
+std_mean = composite("std_mean", _STAT_ARGS, "reduce", run=_moments(std, StdMeanResult), kinds="fc",
+                     several=True, cases=_STAT_CASES[:3], method=False, ref=_moments_ref(np.std),
                      doc="(std, mean) over ``dim``.")
 aminmax = composite("aminmax", "x, *, dim=None, keepdim=False", "reduce", run=_aminmax, kinds="biuf", several=True,
                     cases=(Case(((3, 5),)), Case(((3, 5),), {"dim": 1})),

@@ -76,7 +76,8 @@ def _transpose(x: Any, dim0: int, dim1: int) -> Any:
     return permute(x, order)
 
 
-transpose = composite("transpose", "x, dim0, dim1", "shape", run=_transpose, aliases=("swapaxes",),
+transpose = composite("transpose", "x, dim0, dim1", "shape", run=_transpose, aliases=("swapaxes", "swapdims"),
+                      synonyms={"axis0": "dim0", "axis1": "dim1"}, inplace="view",
                       ref=lambda x, dim0, dim1: np.swapaxes(x, dim0, dim1),
                       cases=(Case(((2, 3, 4),), {"dim0": 0, "dim1": -1}),), doc="A view with two axes exchanged.")
 
@@ -87,7 +88,7 @@ def _t(x: Any) -> Any:
     return permute(x, tuple(reversed(range(x.ndim))))
 
 
-t = composite("t", "x", "shape", run=_t, ref=np.transpose, cases=(Case(((2, 3),)), Case(((4,),))),
+t = composite("t", "x", "shape", run=_t, ref=np.transpose, inplace="view", cases=(Case(((2, 3),)), Case(((4,),))),
               doc="A matrix transposed, as a view.")
 
 
@@ -115,7 +116,7 @@ def _squeeze(x: Any, dim: Any = None) -> Any:
     return reshape(x, tuple(n for a, n in enumerate(x.shape) if not (a in axes and n == 1)))
 
 
-squeeze = composite("squeeze", "x, dim=None", "shape", run=_squeeze,
+squeeze = composite("squeeze", "x, dim=None", "shape", run=_squeeze, inplace="view",
                     cases=(Case(((1, 3, 1),)), Case(((1, 3),), {"dim": 0})),
                     ref=lambda x, dim=None: np.squeeze(x, dim),
                     doc="Without the axes of size 1, or without those named.")
@@ -127,7 +128,8 @@ def _unsqueeze(x: Any, dim: int) -> Any:
 
 
 unsqueeze = composite("unsqueeze", "x, dim", "shape", run=_unsqueeze, ref=lambda x, dim: np.expand_dims(x, dim),
-                      cases=(Case(((3, 4),), {"dim": 1}), Case(((3,),), {"dim": -1})), doc="With a new axis of size 1.")
+                      cases=(Case(((3, 4),), {"dim": 1}), Case(((3,),), {"dim": -1})), inplace="view",
+                      doc="With a new axis of size 1.")
 
 
 def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
@@ -204,6 +206,8 @@ def _split(x: Any, split_size: Any, dim: int = 0) -> Any:
 
 
 split = composite("split", "x, split_size, dim=0", "shape", run=_split, several=True,
+                  keywords={"x": "tensor", "split_size": "split_size_or_sections"},
+                  synonyms={"split_size": "split_size"},
                   ref=lambda x, split_size, dim=0: tuple(np.split(x, range(split_size, x.shape[dim], split_size), dim)),
                   cases=(Case(((5, 4),), {"split_size": 2}),),
                   doc="Views of parts of an axis, of one size or of those given.")

@@ -30,7 +30,8 @@ def _log_softmax_ref(x: Any, dim: int) -> Any:
     return np.log(_softmax_ref(x, dim))
 
 
-softmax = driver("softmax", "x, dim", "softmax", run=Softmax("softmax"), ref=_softmax_ref, cases=_CASES, kinds="f",
+softmax = driver("softmax", "x, dim", "softmax", options={"dtype": lambda d, x, dim: softmax(astype(x, d), dim)},
+                  run=Softmax("softmax"), ref=_softmax_ref, cases=_CASES, kinds="f",
                   grad=[lambda g, out, dim: softmax_backward(g, out, dim)],
                   doc="exp(x) / sum(exp(x)) along ``dim``, computed from x - max(x).")
 softmax_backward = driver("softmax_backward", "dy, y, dim", "softmax", tensors=("dy", "y"), kinds="f",
@@ -40,6 +41,7 @@ softmax_backward = driver("softmax_backward", "dy, y, dim", "softmax", tensors=(
                            ref=lambda dy, y, dim: y * (dy - (dy * y).sum(dim, keepdims=True)),
                            doc="Gradient of softmax from dy and its value y.")
 log_softmax = driver("log_softmax", "x, dim", "softmax", run=Softmax("log_softmax"), ref=_log_softmax_ref, kinds="f",
+                     options={"dtype": lambda d, x, dim: log_softmax(astype(x, d), dim)},
                      cases=_CASES, grad=[lambda g, out, dim: _log_softmax_backward(g, out, dim)],
                      doc="log(softmax(x)) along ``dim``, without forming the softmax.")
 _log_softmax_backward = driver("log_softmax_backward", "dy, y, dim", "softmax", tensors=("dy", "y"), kinds="f",

@@ -502,9 +502,16 @@ def _searchsorted(sorted_sequence: Array, values: Any, out_int32: bool, right: b
     return found.astype(dtypes.int32) if out_int32 else found
 
 
+def _sided(side: str, line: Any, x: Any, out_int32: bool, right: bool) -> Any:
+    if side not in ("left", "right") or (right and side == "left"):
+        raise ValueError(bad("searchsorted", f"side={side!r}, right={right}", "'left' or 'right'", "Give one of them."))
+    return searchsorted(line, x, out_int32=out_int32, right=side == "right")
+
+
 _STEPS = np.array([0, 1, 1, 2], np.uint8)
 searchsorted = driver("searchsorted", "sorted_sequence, values, *, out_int32=False, right=False", "sort", kinds="biuf",
                       tensors=("sorted_sequence", "values"), run=_searchsorted, grad=[ZERO_GRAD, ZERO_GRAD],
+                      keywords={"values": "input"}, options={"side": _sided},
                       method=False, cases=(Case((_STEPS, (3, 5))), Case((_STEPS, (40,)), {"right": True})),
                       ref=lambda line, x, out_int32=False, right=False: np.searchsorted(
                           line, x, "right" if right else "left"),
@@ -632,6 +639,7 @@ def _isin(x: Any, test_elements: Any, *, assume_unique: bool = False, invert: bo
 
 
 isin = composite("isin", "x, test_elements, *, assume_unique=False, invert=False", "sort", kinds="biuf", run=_isin,
+                 keywords={"x": "elements"},
                  tensors=("x", "test_elements"), method=False,
                  ref=lambda x, test_elements, invert=False: np.isin(x, test_elements, invert=invert),
                  cases=(Case(((3, 5), (4,))), Case((np.arange(6), np.array([4, 1, 1])), {"invert": True})),

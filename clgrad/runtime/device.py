@@ -408,10 +408,13 @@ def _matching(spec: Any, everything: list[Device]) -> list[Device]:
     return exact or [d for d in everything if text and text in f"{d.key} {d.name} {d.platform_name}".lower()]
 
 
-def set_default_device(spec: Any) -> None:
+_meant = device
+
+
+def set_default_device(device: Any) -> None:
     """Make a device the default of every thread; None goes back to the automatic choice."""
     global _chosen
-    _chosen = None if spec is None else device(spec)
+    _chosen = None if device is None else _meant(device)
 
 
 def default_device() -> Device:

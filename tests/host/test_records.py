@@ -68,6 +68,11 @@ def test_tensors_open_the_signature(declare) -> None:
         declare(tensors=("y",), grad=[ZERO_GRAD])
 
 
+def test_keywords_are_of_arguments(declare) -> None:
+    with pytest.raises(TypeError, match=r"op probe: keywords for \['z'\], which \(x, y, k=1\) has not"):
+        declare(keywords={"z": "input"})
+
+
 def test_no_grad_says_why() -> None:
     error = NoGrad("it is a count").error("probe")
     assert str(error).startswith("probe: has no derivative in this argument: it is a count. ")
@@ -83,7 +88,8 @@ def test_each_record_has_its_function(op: Op) -> None:
     function = ops.ALL[op.name]
     assert function.op is op
     assert function.__doc__ == op.doc
-    assert list(inspect.signature(function).parameters) == [*op.tensors, *op.attrs]
+    called = [op.keywords.get(n, n) for n in (*op.tensors, *op.attrs)]
+    assert list(inspect.signature(function).parameters) == called + [*op.options, "out"] * op.public
     assert op.doc.endswith("."), "a doc is a sentence"
     assert set(op.kinds) <= set("biufc")
     for case in op.cases:
