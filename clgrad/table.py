@@ -86,7 +86,8 @@ class Op:
 
     Callers name arguments as in PyTorch: ``x`` is ``input`` to them and ``y`` is ``other``, unless ``keywords`` says
     otherwise (record's name: caller's name). ``synonyms`` are further names for the same (``axis`` for ``dim``), and
-    ``options`` further keywords, each a function ``f(value, *arguments)`` that computes the op with it.
+    ``options`` further keywords, each a function ``f(value, *arguments)`` that computes the op with it;
+    ``fewer`` is what it means with the first argument alone.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Op:
     keywords: dict[str, str] = field(default_factory=dict)
     synonyms: dict[str, str] = field(default_factory=dict)
     options: dict[str, Callable] = field(default_factory=dict)
+    fewer: Callable | None = None
     half: bool = True
     listed: bool = True
     c: str | None = None

@@ -163,7 +163,7 @@ def laid_out(inputs: Sequence[np.ndarray], layout: str) -> tuple[list[np.ndarray
 
 def call(function: Callable, tensors: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """The op's public function on arrays; index arrays among the attributes go to the device."""
-    moved = {k: from_host(v) if isinstance(v, np.ndarray) else v for k, v in attrs.items()}
+    moved = {function.op.keywords.get(k, k): from_host(v) if isinstance(v, np.ndarray) else v for k, v in attrs.items()}
     return function(list(tensors), **moved) if function.op.sequence else function(*tensors, **moved)
 
 

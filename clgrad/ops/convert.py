@@ -16,7 +16,7 @@ from ..runtime.device import Device, devices
 from ..runtime.device import device as find_device
 from ..table import Case
 from .declare import driver
-from .elementwise import assign, astype, clone
+from .elementwise import assign, astype, clone, where
 from .methods import refuse_recorded
 
 
@@ -130,6 +130,7 @@ def attach_conversions() -> None:
             setattr(kind, name, function)
     Variable.T = property(lambda self: self.permute(tuple(reversed(range(self.ndim)))), doc="Axes reversed, as a view.")
     Variable.mT = property(lambda self: self.transpose(-1, -2), doc="Each matrix transposed, as a view.")
+    Variable.where = Array.where = lambda self, condition, other: where(condition, self, other)
     Variable.type_as = Array.type_as = lambda self, other: astype(self, other.dtype)
     Variable.view_as = Variable.reshape_as = lambda self, other: self.reshape(other.shape)
     Variable.expand_as = lambda self, other: self.expand(other.shape)

@@ -270,7 +270,18 @@ where = elementwise("where", "condition, x, y", dtype=_where_rule, kinds=_ANY,
                     c={"c": "(condition.x != 0) ? x : y", "biuf": "(condition != ZERO) ? x : y"},
                     grad=[ZERO_GRAD, lambda g, condition: where(condition, g, 0.0),
                           lambda g, condition: where(condition, 0.0, g)],
-                    ref=np.where, doc="x where the condition (bool) holds, else y.")
+                    ref=np.where, method=False, synonyms={"x": "x", "y": "y"},
+                    fewer=lambda condition: _sort().nonzero(condition, as_tuple=True),
+                    doc="x where the condition (bool) holds, else y. Without both, nonzero(condition, as_tuple=True).")
+
+
+def _sort() -> Any:
+    from . import sort
+
+    return sort
+
+
+
 # NaN passes through both, as in NumPy; the gradient of a tie is shared, as in PyTorch.
 maximum = elementwise("maximum", "x, y", c="(x != x) ? x : (((x < y) || (y != y)) ? y : x)", ref=np.maximum,
                       grad=[lambda g, x, y: g * _share(x, y), lambda g, x, y: g * _share(y, x)],

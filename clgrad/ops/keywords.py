@@ -33,6 +33,8 @@ def by_keyword(function: Callable, values: dict[str, Any], named: dict[str, Any]
             raise TypeError(f"{op.public_name}() got both {op.keywords[target]!r} and {name!r}, which mean the same")
         values[target] = value
     missing = [repr(op.keywords[n]) for n, value in values.items() if value is REQUIRED]
+    if op.fewer is not None and len(missing) == len(values) - 1:
+        return op.fewer(next(iter(values.values())))
     if missing:
         raise TypeError(f"{op.public_name}() missing {len(missing)} required argument(s): {', '.join(missing)}")
     if out is not None:

@@ -87,6 +87,11 @@ def test_synonyms_and_errors(rng, device) -> None:
         x.sum(1, axis=0)
     with pytest.raises(TypeError, match=r"cumsum\(\) missing 1 required argument\(s\): 'dim'"):
         x.cumsum()
+    assert_close(clgrad.where(x > 0)[0], np.where(host > 0)[0], dtype="int64")
+    assert_close(x.where(x > 0, 0.5), np.where(host > 0, host, np.float32(0.5)), dtype="float32")
+    assert_close(clgrad.where(x > 0, x, 0.5, out=clgrad.empty(3, 4)), np.where(host > 0, host, np.float32(0.5)))
+    with pytest.raises(TypeError, match=r"where\(\) missing 1 required argument\(s\): 'other'"):
+        clgrad.where(x > 0, x)
     with pytest.raises(TypeError, match=r"gather\(\) missing 1 required argument\(s\): 'index'"):
         x.gather(1)
 
@@ -158,6 +163,26 @@ def test_out(rng, device) -> None:
 
 
 # In-place forms ------------------------------------------------------------------------------------------------------
+
+
+OVERWRITTEN = [n for n, op in OPS.items() if op.inplace in (True, "view")]
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+def test_in_place_is_the_op(name: str, device) -> None:
+    """The method and the function that write give what the op gives, in the same memory."""
+    op = OPS[name]
+    for number, sample in enumerate(samples(op, dtypes.float32)):
+        tensors = [clgrad.Variable(from_host(x)) for x in sample.inputs]
+        attrs = {op.keywords[k]: v for k, v in sample.attrs.items()}
+        expected = ops.ALL[name](*tensors, **attrs)
+        if expected.shape != tensors[0].shape and op.inplace is True:
+            continue
+        write = getattr(clgrad, f"{name}_") if number % 2 else getattr(clgrad.Variable, f"{name}_")
+        target, storage = tensors[0], tensors[0].storage
+        assert write(*tensors, **attrs) is target
+        assert target.storage is storage
+        assert_close(target, expected.numpy(), dtype="float32", message=name)
 
 
 def test_in_place_of_composites(rng, device) -> None:
