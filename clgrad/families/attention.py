@@ -47,11 +47,15 @@ class _Plan:
 _plans = Plans()
 
 
-def _tile(device: Device, depth: int, itemsize: int) -> tuple[int, int]:
-    """Rows and columns of a tile that fits: a lane a pair in the many-core form."""
+def _tile(device: Device, depth: int, itemsize: int, count: int) -> tuple[int, int]:
+    """Rows and columns of a tile that fits: a lane a pair in the many-core form; wide, whole vectors, and no more than
+    there are rows."""
     params = kernels.template("attention").module.DEFAULT[form(device)]
     if device.wide_core:
-        return params["rows"], params["columns"]
+        rows, width = params["rows"] * 4 // itemsize, 64 // itemsize
+        while rows > width and rows // 2 >= count:
+            rows //= 2
+        return max(rows, width), params["columns"]
     side = params["rows"]
     facts = device.facts
     while side > 1 and (side * side > facts.max_work_group_size or
@@ -66,7 +70,9 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     Hk, S, F = k.shape[1], k.shape[2], v.shape[3]
     D = next(d for d in _DEPTHS if d >= max(E, F))
     check_device(device, q.dtype)
-    rows, columns = _tile(device, D, 8 if q.dtype.compute == "double" else 4)
+    by_keys = kind == "keys"
+    count = S if by_keys else L
+    rows, columns = _tile(device, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
     outs, arrays = {"forward": (1, 3), "queries": (1, 5), "keys": (2, 5)}[kind]
     signature = "P" * (outs + 1 + (kind != "forward")) + ("P" + i * 4) * arrays + "P" + i * 5 + f"{t}LI{t}" + (
@@ -82,8 +88,7 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     while not device.wide_core and found.max_local < rows * columns:
         rows = columns = rows // 2
         found = build()
-    by_keys = kind == "keys"
-    tiles = -(-(S if by_keys else L) // rows)
+    tiles = -(-count // rows)
     units = B * (Hk if by_keys else H) * tiles
     work = B * H * L * S * (E + F)
     if device.wide_core:

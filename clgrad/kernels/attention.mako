@@ -14,17 +14,19 @@
 ##   keys      tiles of keys walk over tiles of queries for dk and dv, and over the heads that share them
 ##   keep      the dropout factors themselves, as an array, for the derivative of the derivative
 ##
-## A tile of `rows` walks over tiles of `columns`. Its operands are packed, columns transposed too, so that
+## A tile of `rows` walks over tiles of `columns`; a row without any key allowed gives 0.
 ##
-##             columns            wide: rows x columns products are built 4 rows x 2 vectors at a time in registers
-##            +-------+           many: a lane a pair (row, column), operands in local memory
-##       rows |  s_ij |
-##            +-------+           a row without any key allowed gives 0
+##                rows            wide: a vector lane a row, so that maxima, sums and factors of rows stay in their lanes.
+##            +----------+        The rows' operands are packed on end (a vector holds one feature of W rows), the
+##    columns |   s_ij   |        columns' are read where they lie, an element against all rows: blocks of `reach`
+##            +----------+        columns, or features, times all of the tile's vectors are built in registers.
+##                                many: a lane a pair (row, column), operands in local memory
 ##
 ## keep_ij is drawn from the counter (seed, position): forward and backward see the same.
 <%!
-    PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32)}
+    PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32, 64)}
     DEFAULT = {"wide": {"rows": 64, "columns": 32}, "many": {"rows": 16, "columns": 16}}
+    REGISTERS = 16  # of sums in a block: enough to hide the latency of multiplications, and room for operands
 
     def valid(params, facts):
         return params["rows"] * params["columns"] <= facts.max_work_group_size or facts.wide_core
@@ -38,10 +40,14 @@
 
     def kept(i, j):
         """The dropout factor of a pair."""
-        return f"keep_of(((ulong)(b * heads + h) * L + {i}) * S + {j}, seed, least, factor)"
+        return f"keep_of(((ulong)(b * heads + h) * L + {i}) * S + {j}, seed, least, factor_kept)"
 
     backward = kind in ("queries", "keys")
     R, C = rows, columns
+    NV = max(R // W, 1)           # vectors of a tile's rows
+    reach = max(1, min(8, REGISTERS // NV))
+    cast = ctype != T             # columns are converted by tiles
+    SPACE = "" if cast else "const global "
 %>
 ${prelude.extensions(T, ctype)}
 typedef ${index} index_t;
@@ -57,6 +63,146 @@ static inline T keep_of(ulong position, ulong seed, uint least, T factor)
         high = product;
     }
     return low >= least ? factor : (T)0;
+}
+% endif
+% if wide and kind != "keep":
+typedef ${V} V;
+<% U, M = prelude.vec("uint", W), prelude.vec(prelude.mask_type(T), W) %>
+    % if dropout:
+// The same for a vector of positions, given by their halves.
+static inline V keep_all(${U} low, ${U} high, ulong seed, uint least, T factor)
+{
+    uint key = (uint)seed;
+    high ^= (uint)(seed >> 32);
+    for (int round = 0; round < 10; ++round, key += 0x9E3779B9u) {
+        const ${U} product = low * 0xD256D193u;
+        low = mul_hi(low, (${U})(0xD256D193u)) ^ key ^ high;
+        high = product;
+    }
+    return (${"convert_long8(low >= least)" if W == 8 else "(low >= least)"} ? (V)(factor) : (V)(0));
+}
+    % endif
+
+// to[e * ${NV} + v], lane l: factor times element e of row v * ${W} + l; 0 beyond the rows
+static inline void pack(V *to, const global ${ctype} *from, index_t step, int rows, int depth, T factor)
+{
+    for (int v = 0; v < ${NV}; ++v, from += ${W} * step) {
+        const int lanes = rows - v * ${W};
+        int e = 0;
+        if (lanes >= ${W}) {
+            for (; e + ${W} <= depth; e += ${W}) {
+    % for r in range(W):
+                V t${r} = ${prelude.load(ctype, T, "from", f"{r} * step + e", W)};
+    % endfor
+                ${prelude.transpose(T, W, "t")}
+    % for r in range(W):
+                to[(e + ${r}) * ${NV} + v] = t${r} * factor;
+    % endfor
+            }
+        }
+        for (; e < depth; ++e) {
+            T line[${W}];
+            for (int l = 0; l < ${W}; ++l) line[l] = 0;
+            for (int l = 0; l < min(lanes, ${W}); ++l) line[l] = factor * ${prelude.load(ctype, T, "from", "l * step + e")};
+            to[e * ${NV} + v] = vload${W}(0, line);
+        }
+    }
+}
+
+// The way back: row v * ${W} + l, element e, is lane l of from[e * ${NV} + v], times factor[v]
+static inline void unpack(global ${ctype} *to, const V *from, const V *factor, int rows, int depth)
+{
+    for (int v = 0; v < ${NV}; ++v, to += ${W} * (index_t)depth) {
+        const int lanes = rows - v * ${W};
+        int e = 0;
+        if (lanes >= ${W}) {
+            for (; e + ${W} <= depth; e += ${W}) {
+    % for r in range(W):
+                V t${r} = from[(e + ${r}) * ${NV} + v] * factor[v];
+    % endfor
+                ${prelude.transpose(T, W, "t")}
+    % for r in range(W):
+                ${prelude.store(ctype, T, "to", f"{r} * (index_t)depth + e", f"t{r}", W)}
+    % endfor
+            }
+        }
+        for (; e < depth; ++e) {
+            T line[${W}];
+            vstore${W}(from[e * ${NV} + v] * factor[v], 0, line);
+            for (int l = 0; l < min(lanes, ${W}); ++l) ${prelude.store(ctype, T, "to", "l * (index_t)depth + e", "line[l]")}
+        }
+    }
+}
+
+    % if cast:
+// Rows of b as T, ${D} elements apart
+static inline void convert_rows(T *to, const global ${ctype} *from, index_t step, int rows, int depth)
+{
+    for (int r = 0; r < rows; ++r, from += step, to += ${D}) {
+        int e = 0;
+        for (; e + ${W} <= depth; e += ${W}) vstore${W}(${prelude.load(ctype, T, "from", "e", W)}, 0, to + e);
+        for (; e < depth; ++e) to[e] = ${prelude.load(ctype, T, "from", "e")};
+    }
+}
+
+    % endif
+// s[c] = sum over e of b[c][e] * a[e]: a vector a row of b and ${W} rows of a
+static inline void products(V *s, const V *a, ${SPACE}T *b, index_t step, int columns, int depth)
+{
+    int c = 0;
+    % for x in sorted({1, reach}, reverse=True):
+    for (; c + ${x} <= columns; c += ${x}) {
+        ${SPACE}T *const b0 = b + c * step;
+        % for i in range(1, x):
+        ${SPACE}T *const b${i} = b${i - 1} + step;
+        % endfor
+        V ${", ".join(f"p{i}{v} = (V)(0)" for i in range(x) for v in range(NV))};
+        for (int e = 0; e < depth; ++e) {
+            const V ${", ".join(f"a{v} = a[e * {NV} + {v}]" for v in range(NV))};
+        % for i in range(x):
+            const T f${i} = b${i}[e];
+            % for v in range(NV):
+            p${i}${v} += f${i} * a${v};
+            % endfor
+        % endfor
+        }
+        % for i in range(x):
+            % for v in range(NV):
+        s[(c + ${i}) * ${NV} + ${v}] = p${i}${v};
+            % endfor
+        % endfor
+    }
+    % endfor
+}
+
+// y[e] = y[e] * old + sum over c of b[c][e] * s[c]
+static inline void gather(V *y, const V *s, ${SPACE}T *b, index_t step, int columns, int depth${", const V *old" if kind == "forward" else ""})
+{
+    int e = 0;
+    % for x in sorted({1, reach}, reverse=True):
+    for (; e + ${x} <= depth; e += ${x}) {
+        % for i in range(x):
+            % for v in range(NV):
+        V p${i}${v} = y[(e + ${i}) * ${NV} + ${v}]${f" * old[{v}]" if kind == "forward" else ""};
+            % endfor
+        % endfor
+        ${SPACE}T *at = b + e;
+        for (int c = 0; c < columns; ++c, at += step) {
+            const V ${", ".join(f"s{v} = s[c * {NV} + {v}]" for v in range(NV))};
+        % for i in range(x):
+            const T f${i} = at[${i}];
+            % for v in range(NV):
+            p${i}${v} += f${i} * s${v};
+            % endfor
+        % endfor
+        }
+        % for i in range(x):
+            % for v in range(NV):
+        y[(e + ${i}) * ${NV} + ${v}] = p${i}${v};
+            % endfor
+        % endfor
+    }
+    % endfor
 }
 % endif
 % if kind == "keep":
@@ -85,7 +231,7 @@ kernel void ${function}(
     const global ${ctype} *${a}, index_t ${a}_offset, index_t ${a}_b, index_t ${a}_h, index_t ${a}_i,
 % endfor
     const global ${mtype} *mask, index_t mask_offset, index_t mask_b, index_t mask_h, index_t mask_i, index_t mask_j,
-    T scale, ulong seed, uint least, T factor,
+    T scale, ulong seed, uint least, T factor_kept,
     index_t heads, index_t shared, index_t L, index_t S, int E, int F, index_t tiles, index_t units)
 {
 <%
@@ -95,138 +241,24 @@ kernel void ${function}(
     A2, B2 = ("v", "dy") if by_keys else ("dy", "v")      # products over F
     i_of = (lambda r, c: f"(j0 + {c})") if by_keys else (lambda r, c: f"(i0 + {r})")
     j_of = (lambda r, c: f"(i0 + {r})") if by_keys else (lambda r, c: f"(j0 + {c})")
-    lane_code = not wide
+    # causal: queries see keys up to their own place, keys are seen from there on
+    start = "i0 / %d * %d" % (C, C) if causal and by_keys else "0"
+    stop = f"min(S, i0 + rows)" if causal and not by_keys else column_count
+
+    results = [("dq", "y", "E", "scale * ", "L")] if kind == "queries" else [
+        ("dk", "y", "E", "scale * ", "S"), ("dv", "y2", "F", "", "S")]
 %>
-% if wide:
-    T as[${R * D}], bt[${D * C}], s[${R * C}];
-    T bs[${C * D}], y[${R * D}];
-    % if backward:
-    T a2[${R * D}], b2t[${D * C}], d[${R * C}];
-    % endif
-    % if by_keys:
-    T b2[${C * D}], y2[${R * D}];
-    % endif
-    T most[${R}], sum[${R}];
-% else:
-    // One more column keeps neighbouring rows in different banks.
-    local T as[${R * (D + 1)}], bs[${C * (D + 1)}], s[${R * (C + 1)}];
-    % if backward or kind == "forward":
-    local T b2[${C * (D + 1)}];
-    % endif
-    % if backward:
-    local T a2[${R * (D + 1)}], d[${R * (C + 1)}];
-    % endif
-    const int lane = get_local_id(0), lr = lane / ${C}, lc = lane % ${C};
-% endif
-    for (index_t u = ${"get_global_id(0)" if wide else "get_group_id(0)"}; u < units; u += ${"get_global_size(0)" if wide else "get_num_groups(0)"}) {
-        const index_t tile = u % tiles, pair = u / tiles;
+<%def name="unit()">\
+const index_t tile = u % tiles, pair = u / tiles;
         const index_t b = pair / ${"(heads / shared)" if by_keys else "heads"};
         const index_t first_head = (pair - b * ${"(heads / shared)) * shared" if by_keys else "heads)"};
         const index_t i0 = tile * ${R};
         const int rows = (int)min((index_t)${R}, ${row_count} - i0);
+</%def>\
 <%def name="pointer(name, head)">\
 const global ${ctype} *${name}_at = ${name} + ${name}_offset + b * ${name}_b + ${head} * ${name}_h;\
 </%def>\
-<%def name="pack(into, source, start, count, tile_rows, depth)">\
-% if wide:
-            for (int n = 0; n < ${f"(rows + 3) / 4 * {4 * D}" if count == "rows" else tile_rows * D}; ++n) ${into}[n] = 0;
-            for (int r = 0; r < ${count}; ++r)
-                for (int e = 0; e < ${depth}; ++e) ${into}[r * ${D} + e] = ${prelude.load(ctype, T, f"{source}_at", f"({start} + r) * {source}_i + e")};
-% else:
-            for (int n = lane; n < ${tile_rows * D}; n += ${R * C}) {
-                const int r = n / ${D}, e = n % ${D};
-                ${into}[r * ${D + 1} + e] = r < ${count} && e < ${depth} ? ${prelude.load(ctype, T, f"{source}_at", f"({start} + r) * {source}_i + e")} : (T)0;
-            }
-% endif
-</%def>\
-<%def name="pack_across(into, source, start, count, depth)">\
-            for (int e = 0; e < ${depth}; ++e)
-                for (int c = 0; c < ${C}; ++c) ${into}[e * ${C} + c] = 0;
-            for (int c = 0; c < ${count}; ++c)
-                for (int e = 0; e < ${depth}; ++e) ${into}[e * ${C} + c] = ${prelude.load(ctype, T, f"{source}_at", f"({start} + c) * {source}_i + e")};
-</%def>\
-## into[r][c] = a[r] . b[c]
-<%def name="products(into, a, bt, b, depth)">\
-% if wide:
-            for (int r = 0; r < rows; r += 4) {
-    % for v in range(0, C // W, 2):
-                {
-        % for x in range(4):
-                    ${V} p${x}0 = (${V})(0), p${x}1 = (${V})(0);
-        % endfor
-                    for (int e = 0; e < ${depth}; ++e) {
-                        const ${V} b0 = vload${W}(0, ${bt} + e * ${C} + ${v * W}), b1 = vload${W}(0, ${bt} + e * ${C} + ${(v + 1) * W});
-        % for x in range(4):
-                        p${x}0 += ${a}[(r + ${x}) * ${D} + e] * b0;
-                        p${x}1 += ${a}[(r + ${x}) * ${D} + e] * b1;
-        % endfor
-                    }
-        % for x in range(4):
-                    vstore${W}(p${x}0, 0, ${into} + (r + ${x}) * ${C} + ${v * W});
-                    vstore${W}(p${x}1, 0, ${into} + (r + ${x}) * ${C} + ${(v + 1) * W});
-        % endfor
-                }
-    % endfor
-            }
-% else:
-            {
-                T p = 0;
-                for (int e = 0; e < ${depth}; ++e) p += ${a}[lr * ${D + 1} + e] * ${b}[lc * ${D + 1} + e];
-                ${into}[lr * ${C + 1} + lc] = p;
-            }
-% endif
-</%def>\
-## y[r] += sum over c of s[r][c] * b[c]
-<%def name="gather(y, s, b, depth)">\
-% if wide:
-            for (int r = 0; r < rows; r += 4)
-                for (int e = 0; e < ${depth}; e += ${W}) {
-    % for x in range(4):
-                    ${V} p${x} = vload${W}(0, ${y} + (r + ${x}) * ${D} + e);
-    % endfor
-                    for (int c = 0; c < ${C}; ++c) {
-                        const ${V} value = vload${W}(0, ${b} + c * ${D} + e);
-    % for x in range(4):
-                        p${x} += ${s}[(r + ${x}) * ${C} + c] * value;
-    % endfor
-                    }
-    % for x in range(4):
-                    vstore${W}(p${x}, 0, ${y} + (r + ${x}) * ${D} + e);
-    % endfor
-                }
-% else:
-            for (int t = 0; t < ${max(D // C, 1)}; ++t) {
-                T p = 0;
-                for (int c = 0; c < ${C}; ++c) p += ${s}[lr * ${C + 1} + c] * ${b}[c * ${D + 1} + lc + t * ${C}];
-                ${y}[t] += p;
-            }
-% endif
-</%def>\
-<%def name="allowed(i, j)">\
-${f"{j} <= {i} && " if causal else ""}${"mask_at[" + i + " * mask_i + " + j + " * mask_j] != 0 && " if masked == "bool" else ""}1\
-</%def>\
-<%def name="added(i, j)">\
-${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j") if masked == "float" else ""}\
-</%def>\
-<%def name="barrier_here()">\
-% if not wide:
-            barrier(CLK_LOCAL_MEM_FENCE);
-% endif
-</%def>\
-% if wide:
-        for (int n = 0; n < (rows + 3) / 4 * ${4 * D}; ++n) y[n] = 0;
-    % if by_keys:
-        for (int n = 0; n < (rows + 3) / 4 * ${4 * D}; ++n) y2[n] = 0;
-    % endif
-% else:
-        T y[${max(D // C, 1)}];
-        for (int t = 0; t < ${max(D // C, 1)}; ++t) y[t] = 0;
-    % if by_keys:
-        T y2[${max(D // C, 1)}];
-        for (int t = 0; t < ${max(D // C, 1)}; ++t) y2[t] = 0;
-    % endif
-        const bool inside = lr < rows;
-% endif
+<%def name="head_of()">\
 % if by_keys:
         for (index_t h = first_head; h < first_head + shared; ++h) {
             const index_t hk = h / shared;
@@ -246,142 +278,258 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
 % if masked:
             const global ${mtype} *mask_at = mask + mask_offset + b * mask_b + h * mask_h;
 % endif
-            ${barrier_here()}
+</%def>\
+<%def name="allowed(i, j)">\
+${f"{j} <= {i} && " if causal else ""}${"mask_at[" + i + " * mask_i + " + j + " * mask_j] != 0 && " if masked == "bool" else ""}1\
+</%def>\
+<%def name="added(i, j)">\
+${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j") if masked == "float" else ""}\
+</%def>\
+% if wide:
+    V a[${D * NV}], s[${C * NV}], y[${D * NV}], factor[${NV}];
+    % if backward:
+    V a2[${D * NV}], d[${C * NV}];
+    % endif
+    % if by_keys:
+    V y2[${D * NV}];
+    % else:
+    V most[${NV}], sum[${NV}];
+    % endif
+    % if cast:
+    T bs[${C * D}], b2[${C * D}];
+    % endif
+<% int_lanes = prelude.mask_type(T) %>
+    ${prelude.vec(int_lanes, W)} place[${NV}];
+    for (int v = 0; v < ${NV}; ++v) place[v] = (${prelude.vec(int_lanes, W)})(${", ".join(map(str, range(W)))}) + v * ${W};
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        ${unit()}
+    % if by_keys:
+        for (int n = 0; n < E * ${NV}; ++n) y[n] = (V)(0);
+        for (int n = 0; n < F * ${NV}; ++n) y2[n] = (V)(0);
+    % endif
+        ${head_of()}
+            pack(a, ${A}_at + i0 * ${A}_i, ${A}_i, rows, E, scale);
+    % if backward:
+            pack(a2, ${A2}_at + i0 * ${A2}_i, ${A2}_i, rows, F, 1);
+    % endif
+    % if kind == "queries":
+            pack(y, o_at + i0 * o_i, o_i, rows, F, 1);
+            for (int v = 0; v < ${NV}; ++v) {
+                T line[${W}], own[${W}];
+                V total = (V)(0);
+                for (int e = 0; e < F; ++e) total += a2[e * ${NV} + v] * y[e * ${NV} + v];
+                vstore${W}(total, 0, line);
+                for (int l = 0; l < ${W}; ++l) own[l] = INFINITY;
+                for (int l = 0; l < min(rows - v * ${W}, ${W}); ++l) {
+                    delta_at[i0 + v * ${W} + l] = line[l];
+                    own[l] = lse_at[i0 + v * ${W} + l];
+                }
+                sum[v] = total;
+                most[v] = vload${W}(0, own);
+            }
+            for (int n = 0; n < E * ${NV}; ++n) y[n] = (V)(0);
+    % elif kind == "forward":
+            for (int v = 0; v < ${NV}; ++v) {
+                most[v] = (V)(-INFINITY);
+                sum[v] = (V)(0);
+            }
+            for (int n = 0; n < F * ${NV}; ++n) y[n] = (V)(0);
+    % endif
+    % if dropout and not by_keys:
+            ${U} low[${NV}], high[${NV}];  // of the position of each row's first pair
+            for (int v = 0; v < ${NV}; ++v) {
+                uint lows[${W}], highs[${W}];
+                for (int l = 0; l < ${W}; ++l) {
+                    const ulong position = ((ulong)(b * heads + h) * L + i0 + v * ${W} + l) * S;
+                    lows[l] = (uint)position;
+                    highs[l] = (uint)(position >> 32);
+                }
+                low[v] = vload${W}(0, lows);
+                high[v] = vload${W}(0, highs);
+            }
+    % endif
+            const index_t stop = ${stop};
+            for (index_t j0 = ${start}; j0 < stop; j0 += ${C}) {
+                const int columns = (int)min((index_t)${C}, ${column_count} - j0);
+<%
+    def column(name, head, depth):
+        return f"{head}, {D}" if cast else f"{name}_at + j0 * {name}_i, {name}_i"
+%>
+    % if cast:
+                convert_rows(bs, ${B}_at + j0 * ${B}_i, ${B}_i, columns, E);
+                convert_rows(b2, ${B2 if backward else "v"}_at + j0 * ${B2 if backward else "v"}_i, ${B2 if backward else "v"}_i, columns, F);
+    % endif
+                products(s, a, ${column(B, "bs", "E")}, columns, E);
+    % if backward:
+                products(d, a2, ${column(B2, "b2", "F")}, columns, F);
+    % endif
+    % if masked:
+                {
+                    T *const pairs = (T *)s;
+                    for (int c = 0; c < columns; ++c)
+                        for (int r = 0; r < rows; ++r) {
+                            const index_t i = ${i_of("r", "c")}, j = ${j_of("r", "c")};
+                            T *const pair_at = pairs + c * ${R} + r;
+        % if masked == "bool":
+                            if (mask_at[i * mask_i + j * mask_j] == 0) *pair_at = -INFINITY;
+        % else:
+                            *pair_at += ${prelude.load(mtype, T, "mask_at", "i * mask_i + j * mask_j")};
+        % endif
+                        }
+                }
+    % endif
+    % if causal:
+                if (${"j0 < i0 + rows" if by_keys else "j0 + columns > i0"}) {
+                    for (int c = 0; c < columns; ++c) {
+                        const ${int_lanes} own = (${int_lanes})(j0 - i0) + c;
+                        for (int v = 0; v < ${NV}; ++v)
+                            s[c * ${NV} + v] = (place[v] ${"<=" if by_keys else ">="} own) ? s[c * ${NV} + v] : (V)(-INFINITY);
+                    }
+                }
+    % endif
+<%def name="drawn(v)">\
+    % if by_keys:
+                        const ulong position = ((ulong)(b * heads + h) * L + j0 + c) * S + i0;
+                        const ${U} lows = (uint)position + ${"convert_uint8(" if W == 8 else "as_uint16("}place[${v}]);
+                        const ${U} highs = (uint)(position >> 32) - as_${U}(lows < (uint)position);
+    % else:
+                        const ${U} lows = low[${v}] + (uint)(j0 + c);
+                        const ${U} highs = high[${v}] - as_${U}(lows < low[${v}]);
+    % endif
+                        const V keep = keep_all(lows, highs, seed, least, factor_kept);
+</%def>\
+    % if kind == "forward":
+                for (int v = 0; v < ${NV}; ++v) {
+                    V top = most[v], part = (V)(0);
+                    for (int c = 0; c < columns; ++c) top = (s[c * ${NV} + v] > top) ? s[c * ${NV} + v] : top;
+                    const V zero = (top == (V)(-INFINITY)) ? (V)(0) : top;
+                    for (int c = 0; c < columns; ++c) {
+                        const V p = exp(s[c * ${NV} + v] - zero);
+                        part += p;
+        % if dropout:
+                        ${drawn("v")}
+                        s[c * ${NV} + v] = p * keep;
+        % else:
+                        s[c * ${NV} + v] = p;
+        % endif
+                    }
+                    factor[v] = exp(most[v] - zero);
+                    sum[v] = sum[v] * factor[v] + part;
+                    most[v] = top;
+                }
+                gather(y, s, ${column("v", "b2", "F")}, columns, F, factor);
+    % else:
+                for (int c = 0; c < columns; ++c) {
+        % if by_keys:
+                    const T own = lse_at[j0 + c], less = delta_at[j0 + c];
+        % endif
+                    for (int v = 0; v < ${NV}; ++v) {
+                        const int n = c * ${NV} + v;
+                        const V p = exp(s[n] - ${"own" if by_keys else "most[v]"});
+        % if dropout:
+                        ${drawn("v")}
+                        d[n] = p * (keep * d[n] - ${"less" if by_keys else "sum[v]"});
+        % else:
+                        d[n] = p * (d[n] - ${"less" if by_keys else "sum[v]"});
+        % endif
+        % if by_keys:
+                        s[n] = p${" * keep" if dropout else ""};
+        % endif
+                    }
+                }
+                gather(y, d, ${column(B, "bs", "E")}, columns, E);
+        % if by_keys:
+                gather(y2, s, ${column(B2, "b2", "F")}, columns, F);
+        % endif
+    % endif
+            }
+    % if kind == "forward":
+            for (int v = 0; v < ${NV}; ++v) {
+                // A row that no key is allowed for: exp(s - lse) must be 0, not NaN.
+                T line[${W}];
+                factor[v] = (sum[v] == (V)(0)) ? (V)(0) : 1 / sum[v];
+                vstore${W}((sum[v] == (V)(0)) ? (V)(INFINITY) : most[v] + log(sum[v]), 0, line);
+                for (int l = 0; l < min(rows - v * ${W}, ${W}); ++l) lse_at[i0 + v * ${W} + l] = line[l];
+            }
+            unpack(out + ((b * heads + h) * L + i0) * F, y, factor, rows, F);
+    % endif
+        }
+    % if backward:
+        % for name, values, depth, factor_text, length in results:
+        for (int v = 0; v < ${NV}; ++v) factor[v] = (V)(${"scale" if factor_text else "1"});
+        unpack(${name} + (pair * ${length} + i0) * ${depth}, ${values}, factor, rows, ${depth});
+        % endfor
+    % endif
+    }
+% else:
+    // One more column keeps neighbouring rows in different banks.
+    local T as[${R * (D + 1)}], bs[${C * (D + 1)}], s[${R * (C + 1)}];
+    % if backward or kind == "forward":
+    local T b2[${C * (D + 1)}];
+    % endif
+    % if backward:
+    local T a2[${R * (D + 1)}], d[${R * (C + 1)}];
+    % endif
+    const int lane = get_local_id(0), lr = lane / ${C}, lc = lane % ${C};
+    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+        ${unit()}
+<%def name="pack(into, source, start, count, tile_rows, depth)">\
+            for (int n = lane; n < ${tile_rows * D}; n += ${R * C}) {
+                const int r = n / ${D}, e = n % ${D};
+                ${into}[r * ${D + 1} + e] = r < ${count} && e < ${depth} ? ${prelude.load(ctype, T, f"{source}_at", f"({start} + r) * {source}_i + e")} : (T)0;
+            }
+</%def>\
+## into[r][c] = a[r] . b[c]
+<%def name="products(into, a, b, depth)">\
+            {
+                T p = 0;
+                for (int e = 0; e < ${depth}; ++e) p += ${a}[lr * ${D + 1} + e] * ${b}[lc * ${D + 1} + e];
+                ${into}[lr * ${C + 1} + lc] = p;
+            }
+</%def>\
+## y[r] += sum over c of s[r][c] * b[c]
+<%def name="gather(y, s, b, depth)">\
+            for (int t = 0; t < ${max(D // C, 1)}; ++t) {
+                T p = 0;
+                for (int c = 0; c < ${C}; ++c) p += ${s}[lr * ${C + 1} + c] * ${b}[c * ${D + 1} + lc + t * ${C}];
+                ${y}[t] += p;
+            }
+</%def>\
+        T y[${max(D // C, 1)}];
+        for (int t = 0; t < ${max(D // C, 1)}; ++t) y[t] = 0;
+    % if by_keys:
+        T y2[${max(D // C, 1)}];
+        for (int t = 0; t < ${max(D // C, 1)}; ++t) y2[t] = 0;
+    % endif
+        const bool inside = lr < rows;
+        ${head_of()}
+            barrier(CLK_LOCAL_MEM_FENCE);
             ${pack("as", A, "i0", "rows", R, "E")}
 % if backward:
             ${pack("a2", A2, "i0", "rows", R, "F")}
 % endif
-            ${barrier_here()}
-% if kind == "queries" and wide:
-            for (int r = 0; r < rows; ++r) {
-                T total = 0;
-                for (int e = 0; e < F; ++e) total += a2[r * ${D} + e] * ${prelude.load(ctype, T, "o_at", "(i0 + r) * o_i + e")};
-                most[r] = lse_at[i0 + r];
-                sum[r] = delta_at[i0 + r] = total;
-            }
-% elif kind == "queries":
+            barrier(CLK_LOCAL_MEM_FENCE);
+% if kind == "queries":
             T row_lse = 0, row_delta = 0;
             if (inside) {
                 for (int e = 0; e < F; ++e) row_delta += a2[lr * ${D + 1} + e] * ${prelude.load(ctype, T, "o_at", "(i0 + lr) * o_i + e")};
                 row_lse = lse_at[i0 + lr];
                 if (lc == 0) delta_at[i0 + lr] = row_delta;
             }
-% elif kind == "forward" and wide:
-            for (int r = 0; r < ${R}; ++r) {
-                most[r] = -INFINITY;
-                sum[r] = 0;
-            }
 % elif kind == "forward":
             T row_most = -INFINITY, row_sum = 0;
 % endif
-<%
-    # causal: queries see keys up to their own place, keys are seen from there on
-    start = "i0 / %d * %d" % (C, C) if causal and by_keys else "0"
-    stop = f"min(S, i0 + rows)" if causal and not by_keys else column_count
-%>
             const index_t stop = ${stop};
             for (index_t j0 = ${start}; j0 < stop; j0 += ${C}) {
                 const int columns = (int)min((index_t)${C}, ${column_count} - j0);
-                ${barrier_here()}
-% if wide:
-                ${pack_across("bt", B, "j0", "columns", "E")}
-    % if backward:
-                ${pack_across("b2t", B2, "j0", "columns", "F")}
-                ${pack("bs", B, "j0", "columns", C, "E")}
-        % if by_keys:
-                ${pack("b2", B2, "j0", "columns", C, "F")}
-        % endif
-    % else:
-                ${pack("bs", "v", "j0", "columns", C, "F")}
-    % endif
-% else:
+                barrier(CLK_LOCAL_MEM_FENCE);
                 ${pack("bs", B, "j0", "columns", C, "E")}
                 ${pack("b2", B2, "j0", "columns", C, "F")}
-% endif
-                ${barrier_here()}
-                ${products("s", "as", "bt", "bs", "E")}
+                barrier(CLK_LOCAL_MEM_FENCE);
+                ${products("s", "as", "bs", "E")}
 % if backward:
-                ${products("d", "a2", "b2t", "b2", "F")}
+                ${products("d", "a2", "b2", "F")}
 % endif
-% if wide and kind == "forward":
-                for (int r = 0; r < rows; ++r) {
-                    T *const line = s + r * ${C};
-                    T top = most[r];
-    % if masked or causal:
-                    for (int c = 0; c < ${C}; ++c) {
-                        const index_t i = i0 + r, j = min(j0 + c, S - 1);
-                        line[c] = ${allowed("i", "j")} ? line[c] * scale${added("i", "j")} : -INFINITY;
-                    }
-    % else:
-                    for (int c = 0; c < ${C}; ++c) line[c] *= scale;
-    % endif
-                    for (int c = columns; c < ${C}; ++c) line[c] = -INFINITY;
-                    ${V} high = vload${W}(0, line);
-    % for v in range(1, C // W):
-                    high = fmax(high, vload${W}(${v}, line));
-    % endfor
-                    T lanes[${W}];
-                    vstore${W}(high, 0, lanes);
-                    for (int c = 0; c < ${W}; ++c) top = fmax(top, lanes[c]);
-                    const T zero = top == -INFINITY ? (T)0 : top;
-                    const T old = exp(most[r] - zero);
-                    ${V} part = (${V})(0);
-    % for v in range(C // W):
-                    {
-                        const ${V} p = exp(vload${W}(${v}, line) - zero);
-                        part += p;
-                        vstore${W}(p, ${v}, line);
-                    }
-    % endfor
-                    vstore${W}(part, 0, lanes);
-                    T total = 0;
-                    for (int c = 0; c < ${W}; ++c) total += lanes[c];
-                    sum[r] = sum[r] * old + total;
-                    most[r] = top;
-    % if dropout:
-                    for (int c = 0; c < columns; ++c) line[c] *= ${kept("(i0 + r)", "(j0 + c)")};
-    % endif
-                    for (int e = 0; e < ${D}; e += ${W}) vstore${W}(vload${W}(0, y + r * ${D} + e) * old, 0, y + r * ${D} + e);
-                }
-                ${gather("y", "s", "bs", "F")}
-% elif wide:
-                for (int r = 0; r < rows; ++r) {
-                    T *const line = s + r * ${C};
-                    T *const slope = d + r * ${C};
-    % if by_keys:
-                    T own[${C}], less[${C}];
-                    for (int c = 0; c < ${C}; ++c) {
-                        const index_t i = min(j0 + c, L - 1);
-                        own[c] = lse_at[i];
-                        less[c] = delta_at[i];
-                    }
-    % endif
-                    for (int c = 0; c < ${C}; ++c) {
-                        const index_t ${"i = min(j0 + c, L - 1), j = i0 + r" if by_keys else "i = i0 + r, j = min(j0 + c, S - 1)"};
-                        const T value = ${allowed("i", "j")} ? line[c] * scale${added("i", "j")} : -INFINITY;
-                        line[c] = value - ${"own[c]" if by_keys else "most[r]"};
-                    }
-                    for (int c = columns; c < ${C}; ++c) line[c] = -INFINITY;
-    % for v in range(C // W):
-                    vstore${W}(exp(vload${W}(${v}, line)), ${v}, line);
-    % endfor
-                    for (int c = 0; c < ${C}; ++c) {
-    % if dropout:
-                        const T keep = ${kept(i_of("r", "c"), j_of("r", "c"))};
-                        slope[c] = line[c] * (keep * slope[c] - ${"less[c]" if by_keys else "sum[r]"});
-        % if by_keys:
-                        line[c] *= keep;
-        % endif
-    % else:
-                        slope[c] = line[c] * (slope[c] - ${"less[c]" if by_keys else "sum[r]"});
-    % endif
-                    }
-                }
-                ${gather("y", "d", "bs", "E")}
-    % if by_keys:
-                ${gather("y2", "s", "b2", "F")}
-    % endif
-% else:
                 {
                     const bool real = inside && lc < columns;
                     const index_t i = min(${i_of("lr", "lc")}, L - 1), j = min(${j_of("lr", "lc")}, S - 1);
@@ -419,17 +567,8 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
         % endif
     % endif
                 barrier(CLK_LOCAL_MEM_FENCE);
-% endif
             }
-% if kind == "forward" and wide:
-            for (int r = 0; r < rows; ++r) {
-                // A row that no key is allowed for: exp(s - lse) must be 0, not NaN.
-                const T share = sum[r] == 0 ? (T)0 : 1 / sum[r];
-                lse_at[i0 + r] = sum[r] == 0 ? INFINITY : most[r] + log(sum[r]);
-                global ${ctype} *const line = out + ((b * heads + h) * L + i0 + r) * F;
-                for (int e = 0; e < F; ++e) ${prelude.store(ctype, T, "line", "e", f"y[r * {D} + e] * share")}
-            }
-% elif kind == "forward":
+% if kind == "forward":
             if (inside) {
                 const T share = row_sum == 0 ? (T)0 : 1 / row_sum;
                 if (lc == 0) lse_at[i0 + lr] = row_sum == 0 ? INFINITY : row_most + log(row_sum);
@@ -439,24 +578,14 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
 % endif
         }
 % if backward:
-<%
-    results = [("dq", "y", "E", "scale * ", "L")] if kind == "queries" else [
-        ("dk", "y", "E", "scale * ", "S"), ("dv", "y2", "F", "", "S")]
-%>
     % for name, values, depth, factor_text, length in results:
-        % if wide:
-        for (int r = 0; r < rows; ++r) {
-            global ${ctype} *const line = ${name} + (pair * ${length} + i0 + r) * ${depth};
-            for (int e = 0; e < ${depth}; ++e) ${prelude.store(ctype, T, "line", "e", f"{factor_text}{values}[r * {D} + e]")}
-        }
-        % else:
         if (inside) {
             global ${ctype} *const line = ${name} + (pair * ${length} + i0 + lr) * ${depth};
             for (int e = lc, t = 0; e < ${depth}; e += ${C}, ++t) ${prelude.store(ctype, T, "line", "e", f"{factor_text}{values}[t]")}
         }
-        % endif
     % endfor
 % endif
     }
+% endif
 }
 % endif

@@ -94,11 +94,6 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     def evaluate(w, p=0):
         return f"apply{w}({', '.join(read(j, w, p) for j in range(n_in))})"
 
-    def swapped(a, b, d, upper):
-        """Lanes of vectors a and b after step d of a transposition: those of the first of the two, or of the second."""
-        lanes = [(a, l + d * upper) if not l & d else (b, l - d + d * upper) for l in range(W)]
-        return f"({prelude.vec(T, W)})({', '.join(f'{v}.s{l:x}' for v, l in lanes)})"
-
     def parameter(j, ctype, mode):
         if mode != "k":
             return f"const global {ctype} *a{j}, index_t a{j}_offset"
@@ -129,15 +124,7 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
                 % for q in range(W):
                     ${prelude.vec(T, W)} t${j}_${q} = ${prelude.load(ins[j][0], T, f"a{j}", f"base_i{j} + pb + (qb + {q}) * i{j}_s{rank - 1}", W)};
                 % endfor
-                % for d in [1 << bit for bit in range(W.bit_length() - 1)]:
-                    % for q in [q for q in range(W) if not q & d]:
-                    {
-                        const ${prelude.vec(T, W)} x = t${j}_${q}, y = t${j}_${q + d};
-                        t${j}_${q} = ${swapped("x", "y", d, 0)};
-                        t${j}_${q + d} = ${swapped("x", "y", d, 1)};
-                    }
-                    % endfor
-                % endfor
+                    ${prelude.transpose(T, W, f"t{j}_")}
             % endfor
             % for p in range(W):
                     {

@@ -55,6 +55,25 @@
             return f"{pointer}[{index}] = {value};"
         return f"vstore{width}({value}, 0, {pointer} + ({index}));"
 
+    def swapped(T, W, a, b, d, upper):
+        """Lanes of vectors a and b after step d of a transposition: those of the first of the two, or of the second."""
+        lanes = [(a, l + d * upper) if not l & d else (b, l - d + d * upper) for l in range(W)]
+        return f"({vec(T, W)})({', '.join(f'{v}.s{l:x}' for v, l in lanes)})"
+
+    def transpose(T, W, name):
+        """Statements: the square of vectors {name}0 to {name}W-1 transposed. In step d, vectors r and r + d swap their
+        lanes that differ in bit d."""
+        text = ""
+        for d in (1 << bit for bit in range(W.bit_length() - 1)):
+            for r in (r for r in range(W) if not r & d):
+                text += f"""{{
+                    const {vec(T, W)} x = {name}{r}, y = {name}{r + d};
+                    {name}{r} = {swapped(T, W, 'x', 'y', d, 0)};
+                    {name}{r + d} = {swapped(T, W, 'x', 'y', d, 1)};
+                }}
+                """
+        return text
+
     # bfloat16 is the upper half of a float; rounding is to nearest, ties to even, and NaN stays a NaN.
     def bf16(width):
         u, f = vec("uint", width), vec("float", width)
