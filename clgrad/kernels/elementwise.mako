@@ -26,6 +26,8 @@
     W = prelude.vector_width(T) if vector else 1
     if form == "many":
         W = 1
+    functions = context.lookup.get_template("functions.mako").module
+    own = functions.used(expr, T, form)
     n_in = len(ins)
     widths = sorted({1, W}, reverse=True)
     modes = [mode for _, mode in ins]
@@ -52,10 +54,14 @@ typedef ${index} index_t;
 % if w == 1:
 ${header}
 % endif
+${functions.text(own, w)}\
 static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int' if mask else 'T'} apply${w}(${', '.join(f'T {n}' for n in names) or 'void'})
 {
     return ${expr};
 }
+    % for name in own:
+#undef ${name}
+    % endfor
 #undef T
 #undef K
 #undef ZERO

@@ -122,7 +122,9 @@ softsign = _record("softsign_unit", "x", "x / (ONE + fabs(x))", [lambda g, x: g 
                    lambda x: x / (1 + np.abs(x)), "x / (1 + |x|).")
 logsigmoid = _record("log_sigmoid", "x", "fmin(x, ZERO) - log1p(exp(-fabs(x)))", [lambda g, x: g * sigmoid(-x)],
                      lambda x: -np.logaddexp(-x, 0), "log(sigmoid(x)), without overflow.")
-mish = _record("mish_unit", "x", "x * tanh(fmax(x, ZERO) + log1p(exp(-fabs(x))))", [lambda g, x: mish_backward(g, x)],
+_EXP = "exp(fmin(x, K(20.0)))"  # beyond, tanh(softplus(x)) is 1
+_ODDS = f"({_EXP} * ({_EXP} + K(2.0)))"  # with e = exp(x), tanh(softplus(x)) = n / (n + 2), n = e * (e + 2)
+mish = _record("mish_unit", "x", f"x * ({_ODDS} / ({_ODDS} + K(2.0)))", [lambda g, x: mish_backward(g, x)],
                lambda x: x * np.tanh(np.logaddexp(x, 0)), "x * tanh(softplus(x)) (Misra 2019).")
 
 
@@ -136,16 +138,11 @@ def _mish_backward_ref(dy: Any, x: Any) -> Any:
     return np.where(x > 40, dy, dy * (t + x * (1 - t * t) / (1 + np.exp(-x))))
 
 
-mish_backward = _record("mish_backward", "dy, x", "mish_slope(dy, x)",
-                        lambda g, dy, x: tuple(through(lambda a, b: (_mish_slope(a, b),), (dy, x), (g,))),
-                        _mish_backward_ref, "dy times the slope of mish.", header={"f": """
-static inline T mish_slope(T dy, T x)
-{
-    if (x > 40) return dy;  // as the second term is below any digit there, and x * 0 at infinity
-    const T t = tanh(fmax(x, ZERO) + log1p(exp(-fabs(x))));
-    return dy * (t + x * (ONE - t * t) / (ONE + exp(-x)));
-}
-"""})
+mish_backward = _record(
+    "mish_backward", "dy, x", f"(x > K(20.0)) ? dy : dy * ({_ODDS} / ({_ODDS} + K(2.0)) + "
+    f"x * (K(4.0) * {_EXP} * (ONE + {_EXP})) / (({_ODDS} + K(2.0)) * ({_ODDS} + K(2.0))))",
+    lambda g, dy, x: tuple(through(lambda a, b: (_mish_slope(a, b),), (dy, x), (g,))), _mish_backward_ref,
+    "dy times the slope of mish.")
 gated = _record("gated", "x, y", "x / (ONE + exp(-y))",
                 [lambda g, y: g * sigmoid(y), lambda g, x, y: gated(g * x, y) * sigmoid(-y)],
                 lambda x, y: x / (1 + np.exp(-y)), "x * sigmoid(y).", cases=(Case(((3, 5), (3, 5))),))

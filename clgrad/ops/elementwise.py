@@ -1,9 +1,9 @@
 """Elementwise records: arithmetic, comparison, logic, bits, functions of one variable, activations.
 
 C expressions hold for scalars and for vectors: ``T`` is the type computed in, ``ZERO``, ``ONE`` and ``K(0.5)`` are
-constants of it. Where an op takes complex numbers too, ``c`` has an entry for them, made of the functions in
-kernels/complex.mako. Derivatives of holomorphic functions are written as for reals: the engine conjugates. Formulas
-without a note are textbook definitions.
+constants of it; beside OpenCL C's functions there are those of kernels/functions.mako. Where an op takes complex
+numbers too, ``c`` has an entry for them, made of the functions in kernels/complex.mako. Derivatives of holomorphic
+functions are written as for reals: the engine conjugates. Formulas without a note are textbook definitions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..families.elementwise import Elementwise, Expression
 from ..ndarray import Array, empty, full
 from ..table import ZERO_GRAD, Case, NoGrad
 from .declare import FLOAT, TRUTH, composite, driver, elementwise, rule_of
+from .second import through
 
 _ANY, _NUMBERS = "biufc", "iufc"  # dtype kinds: all, and all but bool
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -455,6 +456,12 @@ def _backward(name: str, args: str, c: Any, grad: Any, ref: Any, doc: str) -> An
                        kinds="f" if isinstance(c, str) else "fc")
 
 
+def _slope(name: str, c: str, formula: Any, ref: Any, doc: str, **fields: Any) -> Any:
+    """dy times the slope of a function at x, in one launch; its own derivatives are those of ``formula``."""
+    return elementwise(name, "dy, x", c=c, dtype=FLOAT, ref=ref, doc=doc, public=False, method=False, kinds="f",
+                       grad=lambda g, dy, x: tuple(through(lambda a, b: (formula(a, b),), (dy, x), (g,))), **fields)
+
+
 def _sigmoid_ref(x: Any) -> Any:
     return 1 / (1 + np.exp(-1.0 * x))
 
@@ -475,28 +482,49 @@ relu = elementwise("relu", "x", c={"f": "(x > ZERO) ? x : ((x != x) ? x : ZERO)"
 _relu_backward = _backward("relu_backward", "dy, y", "(y > ZERO) ? dy : ZERO",
                            [lambda g, y: _relu_backward(g, y), ZERO_GRAD],
                            lambda dy, y: np.where(y > 0, dy, 0), "dy where relu's value y is positive, else 0.")
-silu = _real("silu", "x / (ONE + exp(-x))", lambda g, x: g * (sigmoid(x) * (x * (1 - sigmoid(x)) + 1)),
-             lambda x: x * _sigmoid_ref(x), "x * sigmoid(x), also called swish.")
+silu = _real("silu", "x / (ONE + exp(-x))", lambda g, x: _silu_backward(g, x), lambda x: x * _sigmoid_ref(x),
+             "x * sigmoid(x), also called swish.")
+_silu_backward = _slope("silu_backward", "dy * ((ONE + x * (ONE - ONE / (ONE + exp(-x)))) / (ONE + exp(-x)))",
+                        lambda dy, x: dy * sigmoid(x) * (x * (1 - sigmoid(x)) + 1),
+                        lambda dy, x: dy * _sigmoid_ref(x) * (1 + x * (1 - _sigmoid_ref(x))), "dy times silu's slope.")
 softplus = _real("softplus", "fmax(x, ZERO) + log1p(exp(-fabs(x)))", lambda g, x: g * sigmoid(x),
                  lambda x: np.logaddexp(x, 0), "log(1 + exp(x)): smooth maximum of x and zero.", (-20, 20))
 
 _ROOT_HALF, _ROOT_TWO_PI = math.sqrt(0.5), math.sqrt(2 * math.pi)
-_gelu_erf = _real("gelu_erf", "K(0.5) * x * (ONE + erf(x * K(0.7071067811865476)))",
-                  lambda g, x: g * ((erf(x * _ROOT_HALF) + 1) * 0.5 + x * exp(square(x) * -0.5) / _ROOT_TWO_PI),
-                  lambda x: 0.5 * x * (1 + _erf(x * _ROOT_HALF)), "x times the normal distribution function at x.",
-                  public=False, method=False)
 _GELU_K, _GELU_C = math.sqrt(2 / math.pi), 0.044715
 
 
-def _gelu_tanh_slope(g: Any, x: Any) -> Any:
+def _normal_slope(dy: Any, x: Any) -> Any:
+    return dy * ((erf(x * _ROOT_HALF) + 1) * 0.5 + x * exp(square(x) * -0.5) / _ROOT_TWO_PI)
+
+
+def _gelu_tanh_slope(dy: Any, x: Any) -> Any:
     t = tanh((x + square(x) * x * _GELU_C) * _GELU_K)
-    return g * ((t + 1) * 0.5 + x * (1 - square(t)) * (square(x) * (3 * _GELU_C) + 1) * (0.5 * _GELU_K))
+    return dy * ((t + 1) * 0.5 + x * (1 - square(t)) * (square(x) * (3 * _GELU_C) + 1) * (0.5 * _GELU_K))
 
 
-_gelu_tanh = _real("gelu_tanh", "x / (ONE + exp(K(-1.5957691216057308) * (x + K(0.044715) * x * x * x)))",
-                   _gelu_tanh_slope,
+def _gelu_tanh_slope_ref(dy: Any, x: Any) -> Any:
+    t = np.tanh(_GELU_K * (x + _GELU_C * x**3))
+    return dy * ((t + 1) * 0.5 + x * (1 - t * t) * (x * x * (3 * _GELU_C) + 1) * (0.5 * _GELU_K))
+
+
+_gelu_erf = _real("gelu_erf", "x * normal_below(x)", lambda g, x: _gelu_erf_backward(g, x),
+                  lambda x: 0.5 * x * (1 + _erf(x * _ROOT_HALF)), "x times the normal distribution function at x.",
+                  public=False, method=False)
+_gelu_erf_backward = _slope(
+    "gelu_erf_backward",
+    "dy * (normal_below(x) + x * K(0.3989422804014327) * exp(K(-0.5) * x * x))",
+    _normal_slope,
+    lambda dy, x: dy * (0.5 * (1 + _erf(x * _ROOT_HALF)) + x * np.exp(-0.5 * x * x) / _ROOT_TWO_PI),
+    "dy times the slope of gelu.")
+_HALF_TANH = "(ONE / (ONE + exp(K(-1.5957691216057308) * (x + K(0.044715) * x * x * x))))"  # (1 + tanh(u)) / 2
+_gelu_tanh = _real("gelu_tanh", f"x * {_HALF_TANH}", lambda g, x: _gelu_tanh_backward(g, x),
                    lambda x: 0.5 * x * (1 + np.tanh(_GELU_K * (x + _GELU_C * x**3))),
                    "The tanh approximation of gelu, by 1 + tanh(u) = 2 / (1 + exp(-2u)).", public=False, method=False)
+_gelu_tanh_backward = _slope(
+    "gelu_tanh_backward", f"dy * ({_HALF_TANH} + x * {_HALF_TANH} * (ONE - {_HALF_TANH}) * "
+    "(K(1.5957691216057308) + K(0.21406444881780073) * x * x))", _gelu_tanh_slope, _gelu_tanh_slope_ref,
+    "dy times the slope of gelu's tanh approximation.")
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:
