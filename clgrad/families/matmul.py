@@ -3,13 +3,14 @@
 Wide-core devices choose among three kernels: ``vector`` where one side is a single row or column, ``dot`` where both
 operands run along k and there are few rows (x @ w.T), ``tile`` for the rest. ``tile`` reads an operand in place where
 its strides allow, else packs it into zero-padded panels first; both cost launches only, never a second code path.
-Small results with a long k split k and add the partial sums in a fixed order.
+Small results with a long k split k and add the partial sums in a fixed order. Whichever launch stores the result can
+end it too: add a bias, apply an activation, add a residual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Storage, full, same_device
 from ..runtime.device import Device, Facts
 from ..runtime.program import kernel
+from .elementwise import Expression
 from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
 
 # The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
@@ -45,8 +47,33 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Term:
+    """What is added to a result: the names of its buffer and offset, and element strides. Along N it has unit stride,
+    or one value a row (``column`` 0)."""
+
+    name: str
+    offset: str
+    batch: int
+    row: int
+    column: int
+
+    @property
+    def mode(self) -> str:
+        return "v" if self.column else "z"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What becomes of a sum on its way out: activation(sum + before) + after; the activation as (argument, C text)."""
+
+    before: Term | None = None
+    after: Term | None = None
+    activation: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Problem:
-    """C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], C contiguous."""
+    """C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], ended, C contiguous."""
 
     M: int
     N: int
@@ -55,6 +82,7 @@ class Problem:
     a: Operand
     b: Operand
     ctype: str
+    ending: Ending = Ending()
 
     @property
     def acc(self) -> str:
@@ -68,8 +96,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Step:
-    """One launch. In ``args`` an int is an index scalar, "a" and "b" the operands' offsets, "A" "B" "C" the operands,
-    ("temp", i) a temporary."""
+    """One launch. In ``args`` an int is an index scalar; "a", "b", "e0" and "e1" are the offsets of operands and terms,
+    "A" "B" "E0" "E1" their buffers, "C" the result's, ("temp", i) a temporary's."""
 
     function: str
     variables: dict[str, Any]
@@ -92,7 +120,12 @@ class Steps:
         return "temp", len(self.temporaries) - 1
 
     def add(self, part: str, gsize: int, lsize: int, args: list, function: str | None = None, **values: Any) -> None:
-        self.steps.append(Step(function or part, {**self.common, "part": part, **values}, gsize, lsize, tuple(args)))
+        self.steps.append(Step(function or part, {**self.common, "part": part, **_PLAIN, **values}, gsize, lsize,
+                               tuple(args)))
+
+
+_PLAIN_KEY = 10  # length of a plan's key without an ending
+_PLAIN = {"before": "", "after": "", "activation": None}
 
 
 def _ceil(a: int, b: int) -> int:
@@ -136,19 +169,45 @@ def _choose_tile(p: Problem, width: int) -> dict[str, int]:
     return {"tile_m": rows, "vectors": vectors, "width": width}
 
 
-def _finish(s: Steps, splits: int, M: int, N: int, width: int, lsize: int) -> tuple[Any, str, Callable[[], None]]:
-    """Where the product is written: C itself, or partial sums which one more launch adds up."""
+@dataclass(frozen=True)
+class _Finish:
+    """Where a product is written: C itself, ended, or partial sums which one more launch adds up and ends.
+
+    ``values`` and ``args`` are what the launch that multiplies takes for it."""
+
+    out: Any
+    values: dict[str, Any]
+    args: list
+    add_up: Callable[[], None]
+
+
+def _ended(p: Problem, line: bool) -> tuple[dict[str, Any], list]:
+    """Template values and arguments of a problem's ending. A ``line`` of results steps along N where M is 1."""
+    end, args = p.ending, []
+    for t in (end.before, end.after):
+        if t is not None:
+            args += [t.name, t.offset, t.batch, t.column if line and p.N > 1 else t.row]
+    modes = ["" if t is None else "z" if line else t.mode for t in (end.before, end.after)]
+    return {"before": modes[0], "after": modes[1], "activation": end.activation}, args
+
+
+def _finish(s: Steps, splits: int, width: int, lsize: int, line: bool = False) -> _Finish:
+    p = s.problem
     if splits == 1:
-        return "C", s.problem.ctype, lambda: None
-    count = s.problem.batch * M * N
+        values, args = _ended(p, line)
+        return _Finish("C", {"out": p.ctype, **values}, args, lambda: None)
+    count = p.batch * p.M * p.N
     partial = s.temporary(splits * count)
     each = 1024 if s.common["form"] == "wide" else 1
+    values, args = _ended(p, False)
+    M, N = (p.M, p.N) if args else (1, count)
 
     def add_up() -> None:
         groups = _ceil(_ceil(count, each), lsize)
-        s.add("sum", groups * lsize, lsize, [count, splits, each, partial, "C"], out=s.problem.ctype, width=width)
+        s.add("sum", groups * lsize, lsize, [count, M, N, splits, each, partial, "C", *args], out=p.ctype, width=width,
+              **values)
 
-    return partial, s.problem.acc, add_up
+    return _Finish(partial, {"out": p.acc}, [], add_up)
 
 
 def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any, Operand, int]:
@@ -195,12 +254,12 @@ def _tile(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     group = max(1, _LEAST_WORK // max(1, tile_m * tile_n * chunk), p.batch * splits * panels * tiles // (4 * wanted))
     group = min(tiles, group, max(1, _PANEL_BYTES // max(1, chunk * tile_m * _ITEM[p.acc])))
     group = _ceil(tiles, _ceil(tiles, group))
-    out, out_type, add_up = _finish(s, splits, p.M, p.N, tile["width"], 1)
+    finish = _finish(s, splits, tile["width"], 1)
     s.add("tile", p.batch * splits * _ceil(tiles, group) * panels, 1,
           [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
-           B, b.offset, b.batch, b_panel, b.k, last_n, out, p.M * p.N, p.batch * p.M * p.N],
-          rows="columns" if a.row == 1 else "strided", out=out_type, **tile)
-    add_up()
+           B, b.offset, b.batch, b_panel, b.k, last_n, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
+          rows="columns" if a.row == 1 else "strided", **finish.values, **tile)
+    finish.add_up()
 
 
 def _dot(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
@@ -214,11 +273,11 @@ def _dot(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     splits = _ceil(p.K, chunk)
     group = max(1, min(tiles, p.batch * splits * panels * tiles // (4 * wanted)))
     group = _ceil(tiles, _ceil(tiles, group))
-    out, out_type, add_up = _finish(s, splits, p.M, p.N, tile["width"], 1)
+    finish = _finish(s, splits, tile["width"], 1)
     s.add("dot", p.batch * splits * _ceil(tiles, group) * panels, 1,
-          [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a.row, "B", p.b.offset, p.b.batch, p.b.row, out,
-           p.M * p.N, p.batch * p.M * p.N], "dot_tile", width=tile["width"], out=out_type)
-    add_up()
+          [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a.row, "B", p.b.offset, p.b.batch, p.b.row,
+           finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args], "dot_tile", width=tile["width"], **finish.values)
+    finish.add_up()
 
 
 def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
@@ -240,11 +299,11 @@ def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     rows = most if along == "out" else max(
         4, min(most, _ceil(_ceil(p.batch * L * splits, 4 * wanted), 4) * 4, L), min(L, 8192 // chunk))
     rows = min(most, _ceil(_ceil(L, _ceil(L, rows)), 4) * 4)
-    out, out_type, add_up = _finish(s, splits, 1, L, tile["width"], 1)
+    finish = _finish(s, splits, tile["width"], 1, line=True)
     s.add("vector", p.batch * splits * _ceil(L, rows), 1,
-          [L, p.K, chunk, splits, rows, x_name, x.offset, x.batch, w_name, w.offset, w.batch, w.row, w.k, out, L,
-           p.batch * L], along=along, out=out_type, width=tile["width"])
-    add_up()
+          [L, p.K, chunk, splits, rows, x_name, x.offset, x.batch, w_name, w.offset, w.batch, w.row, w.k,
+           finish.out, L, p.batch * L, *finish.args], along=along, width=tile["width"], **finish.values)
+    finish.add_up()
 
 
 def _many(s: Steps, p: Problem, params: dict[str, int], facts: Facts) -> None:
@@ -268,10 +327,11 @@ def _many(s: Steps, p: Problem, params: dict[str, int], facts: Facts) -> None:
     splits = max(1, min(_ceil(4 * facts.compute_units, p.batch * blocks), p.K // 256))
     chunk = _ceil(p.K, splits)
     splits = _ceil(p.K, chunk)
-    out, out_type, add_up = _finish(s, splits, p.M, p.N, 1, min(64, items))
+    finish = _finish(s, splits, 1, min(64, items), line=part == "vector")
     s.add(part, p.batch * splits * blocks * items, items,
-          [*head, chunk, splits, *tail, out, p.M * p.N, p.batch * p.M * p.N], out=out_type, **params, **values)
-    add_up()
+          [*head, chunk, splits, *tail, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
+          **finish.values, **params, **values)
+    finish.add_up()
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,23 +346,36 @@ class _Plan:
 _plans = Plans()
 
 
-def matmul(x: Array, y: Array, shape: str | None = None) -> Array:
-    """x @ y of shapes (..., M, K) and (..., K, N), batches broadcast. ``shape`` forces a kernel form."""
-    key = (x.shape, x.strides, x.dtype, y.shape, y.strides, y.dtype, x.storage.device, y.storage.device, shape,
-           x.storage.nbytes >= INT_BYTES or y.storage.nbytes >= INT_BYTES)
+def matmul(x: Array, y: Array, shape: str | None = None, *, before: Array | None = None,
+           activation: Expression | None = None, after: Array | None = None) -> Array:
+    """activation(x @ y + before) + after, for x and y of shapes (..., M, K) and (..., K, N), batches broadcast.
+
+    ``before`` and ``after`` have the result's dtype and broadcast to its shape; without them and the activation it is
+    the product alone. Sums are ended in their own precision and rounded once. ``shape`` forces a kernel form."""
+    key: tuple = (x.shape, x.strides, x.dtype, y.shape, y.strides, y.dtype, x.storage.device, y.storage.device, shape,
+                  x.storage.nbytes >= INT_BYTES or y.storage.nbytes >= INT_BYTES)
+    ended = before is not None or after is not None or activation is not None
+    if ended:
+        key = (*key[:9], key[9] or any(t is not None and t.storage.nbytes >= INT_BYTES for t in (before, after)),
+               activation, *(None if t is None else (t.shape, t.strides) for t in (before, after)))
     found = _plans.get(key)
     if found is None:
-        return _first(x, y, shape, key)
+        return _first(x, y, shape, before, activation, after, key)
     out = Array(Storage(key[6], found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
     values: dict[Any, Any] = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset,
                               "b": y.offset}
+    if ended:
+        for i, t in enumerate((before, after)):
+            if t is not None:
+                values[f"E{i}"], values[f"e{i}"] = t.storage.buffer, t.offset
     replay(found.launches, key[6], found.temporaries, values, found.flops)
     return out
 
 
-def _first(x: Array, y: Array, shape: str | None, key: tuple) -> Array:
+def _first(x: Array, y: Array, shape: str | None, before: Array | None, activation: Expression | None,
+           after: Array | None, key: tuple) -> Array:
     """A product of shapes that have no plan: check, convert, plan. Only those that need no conversion are kept."""
-    device = same_device("matmul", (x, y))
+    device = same_device("matmul", [t for t in (x, y, before, after) if t is not None])
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ShapeError(bad("matmul", f"shapes {x.shape} and {y.shape}", "(..., M, K) and (..., K, N)",
                              "The last axis of the first must equal the last but one of the second."))
@@ -311,16 +384,37 @@ def _first(x: Array, y: Array, shape: str | None, key: tuple) -> Array:
     x, y = x.astype(dtype), y.astype(dtype)
     batch = x.shape[:-2] if x.shape[:-2] == y.shape[:-2] else shapes.broadcast("matmul", x.shape[:-2], y.shape[:-2])
     result = (*batch, x.shape[-2], y.shape[-1])
-    if prod(result) == 0 or x.shape[-1] == 0:
+    if prod(result) == 0:
         return full(result, 0, dtype, device)
+    if x.shape[-1] == 0:  # a sum of nothing is one zero product
+        if len(key) == _PLAIN_KEY:
+            return full(result, 0, dtype, device)
+        x, y = (full((*a.shape[:-2], *tail), 0, dtype, device)
+                for a, tail in ((x, (result[-2], 1)), (y, (1, result[-1]))))
+        return matmul(x, y, shape, before=before, activation=activation, after=after)
     if key[2] is not dtype or key[5] is not dtype:
-        return matmul(x, y, shape)
+        return matmul(x, y, shape, before=before, activation=activation, after=after)
     problem = _problem(x, y, batch, dtype)
     if problem is None:  # batches that no single stride can walk: copied side by side
-        return matmul(*(a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y)), shape)
-    large = key[-1] or max(prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
+        x, y = (a.expand((*batch, *a.shape[-2:])).clone().contiguous() for a in (x, y))
+        return matmul(x, y, shape, before=before, activation=activation, after=after)
+    terms = [None if t is None else _term(t, i, problem, result) for i, t in enumerate((before, after))]
+    if "no stride" in terms:  # neither unit stride nor one value along N, or batches as above: copied
+        copies = [None if t is None else t.expand(result).clone().contiguous() for t in (before, after)]
+        return matmul(x, y, shape, before=copies[0], activation=activation, after=copies[1])
+    text = None if activation is None else (activation.names[0], activation.text(dtype))
+    problem = replace(problem, ending=Ending(*terms, text))
+    large = key[9] or max(prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
     _plans.put(key, _plan(problem, device, shape or form(device), large, result, dtype))
-    return matmul(x, y, shape)
+    return matmul(x, y, shape, before=before, activation=activation, after=after)
+
+
+def _term(t: Array, number: int, p: Problem, result: tuple[int, ...]) -> Any:
+    """A term's strides over the problem's batch, rows and columns; "no stride" where one of them has none."""
+    strides = shapes.view_strides(result, shapes.expand_strides(t.shape, t.strides, result), (p.batch, p.M, p.N))
+    if strides is None or (p.N > 1 and strides[2] not in (0, 1)):
+        return "no stride"
+    return Term(f"E{number}", f"e{number}", *(0 if n == 1 else s for s, n in zip(strides, (p.batch, p.M, p.N))))
 
 
 def _problem(x: Array, y: Array, batch: tuple[int, ...], dtype: DType) -> Problem | None:
@@ -353,7 +447,7 @@ def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int
         steps = plan_steps(p, device.facts, shape, "long")
     launches = []
     for s in steps.steps:
-        signature = signature_of(s.args, ("a", "b"), s.variables["index"])
+        signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
         k = kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
         launches.append(Launch.of(k, s.gsize, s.lsize, s.args))
     return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), result, prod(result) * dtype.itemsize,

@@ -3,6 +3,7 @@
 #   wide: [pack ->] tile | dot | vector [-> sum]      work-group size 1, registers, no local memory
 #   many:           tile | vector       [-> sum]      local-memory tiles
 # The operands' strides and sizes choose the parts, so a program never builds a kernel that it does not launch.
+# The part that stores the result may end it first: activation(sum + before) + after, a bias and a residual by name.
 PARAMS = {
     # wide: a tile of tile_m rows by vectors*width columns lives in registers
     "tile_m": (1, 2, 4, 6, 8, 12, 16),
@@ -57,6 +58,19 @@ def pieces(n):
 %>
 <% prelude = context.lookup.get_template("prelude.mako").module %>\
 ${prelude.extensions(acc, ctype, out)}\
+% if activation:
+% for n in sorted({1, 4, context.get("width", 1)}):
+#define T ${prelude.vec(acc, n)}
+#define K(v) ((T)(${'v' if acc == 'double' else 'v##f'}))
+#define ZERO ((T)(0))
+#define ONE ((T)(1))
+static inline T activate${n}(T ${activation[0]}) { return ${activation[1]}; }
+#undef T
+#undef K
+#undef ZERO
+#undef ONE
+% endfor
+% endif
 % if form == "wide":
 ${{"pack": wide_pack, "tile": wide_tile, "dot": wide_dot, "vector": wide_vector, "sum": wide_sum}[part]()}
 % else:
@@ -107,6 +121,41 @@ vstore${n}(bf16_round${n}(${value}), 0, ${pointer});\
 % else:
 vstore${n}(convert_${out}${n}(${value}), 0, ${pointer});\
 % endif
+</%def>
+
+## The end of a sum: `before` and `after` are how a term runs along N, "v" at unit stride, "z" one value a row, "" for
+## none. The kernel names the terms E0 and E1; their strides are those of the batch and of the row.
+<%def name="ending_parameters()">\
+% for i, mode in enumerate((before, after)):
+% if mode:
+,
+                 global const ${ctype} *restrict E${i}, const ${index} e${i}_offset, const ${index} e${i}_b, const ${index} e${i}_row\
+% endif
+% endfor
+</%def>
+## Pointers x0, x1 to the terms of one row (and column: of result m, n).
+<%def name="ending_start(b, m, n)">\
+% for i, mode in enumerate((before, after)):
+% if mode:
+        global const ${ctype} *x${i} = E${i} + e${i}_offset + ${b} * e${i}_b + ${m} * e${i}_row${f" + {n}" if mode == "v" else ""};
+% endif
+% endfor
+</%def>
+## n values of the row `i` below the start, from column `j` on.
+<%def name="ended(n, value, i='0', j='0')">\
+<%
+def term(number, mode):
+    place = f"x{number}" + (f" + {i} * e{number}_row" if i != "0" else "") + (f" + {j}" if mode == "v" and j != "0" else "")
+    if n == 1:
+        return capture(load, place)
+    return capture(load_vector, n, place) if mode == "v" else f"({acc}{n})({capture(load, place)})"
+text = f"({value} + {term(0, before)})" if before else value
+if activation:
+    text = f"activate{n}({text})"
+if after:
+    text = f"({text} + {term(1, after)})"
+%>\
+${text}\
 </%def>
 
 <%def name="wide_pack()">\
@@ -193,7 +242,7 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
                  const ${index} a_row, const ${index} a_k, const ${index} last_m,
                  global const ${acc} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
                  const ${index} b_k, const ${index} last_n,
-                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
     const ${index} tiles = (M + ${tile_m - 1}) / ${tile_m};
@@ -245,16 +294,17 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
 % endif
         }
         global ${out} *c = C + split * c_split + b * c_b + m0 * N + n0;
+${ending_start("b", "m0", "n0")}\
         if (m0 == t * ${tile_m} && m0 + ${tile_m} <= M && n0 == panel * ${tile_n} && n0 + ${tile_n} <= N) {
 % for i, v in each:
-            ${store_vector(width, f"c{i}_{v}", f"c + {i} * N + {v * width}")}
+            ${store_vector(width, capture(ended, width, f"c{i}_{v}", str(i), str(v * width)), f"c + {i} * N + {v * width}")}
 % endfor
         } else {
             const ${V} sums[${tile_m * vectors}] = {${", ".join(f"c{i}_{v}" for i, v in each)}};
             const ${acc} *edge = (const ${acc} *)sums;
             for (${index} i = t * ${tile_m} - m0; i < min((${index})${tile_m}, M - m0); i++)
                 for (${index} j = panel * ${tile_n} - n0; j < min((${index})${tile_n}, N - n0); j++) {
-                    ${store(f"edge[i * {tile_n} + j]", "c + i * N + j")}
+                    ${store(capture(ended, 1, f"edge[i * {tile_n} + j]", "i", "j"), "c + i * N + j")}
                 }
         }
     }
@@ -271,7 +321,7 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
 kernel void dot_tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
                 global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row,
                 global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_column,
-                global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+                global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     const ${index} panels = (N + 3) / 4;
     const ${index} tiles = (M + 3) / 4;
@@ -333,10 +383,16 @@ kernel void dot_tile(const ${index} M, const ${index} N, const ${index} K, const
         vstore${width}(${name}, ${i}, sums);
 % endfor
         global ${out} *c = C + split * c_split + b * c_b + m0 * N + n0;
-        for (int i = 0; i < min((${index})4, M - m0); i++)
-            for (int j = 0; j < min((${index})4, N - n0); j++) {
-                ${store("sums[4 * i + j]", "c + i * N + j")}
+${ending_start("b", "m0", "n0")}\
+        if (n0 + 4 <= N)
+            for (int i = 0; i < min((${index})4, M - m0); i++) {
+                ${store_vector(4, capture(ended, 4, "vload4(i, sums)", "i"), "c + i * N")}
             }
+        else
+            for (int i = 0; i < min((${index})4, M - m0); i++)
+                for (int j = 0; j < N - n0; j++) {
+                    ${store(capture(ended, 1, "sums[4 * i + j]", "i", "j"), "c + i * N + j")}
+                }
     }
 }
 </%def>
@@ -349,7 +405,7 @@ kernel void dot_tile(const ${index} M, const ${index} N, const ${index} K, const
 kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} rows,
                    global const ${acc} *restrict x, const ${index} x_offset, const ${index} x_b,
                    global const ${ctype} *restrict W, const ${index} w_offset, const ${index} w_b, const ${index} w_out, const ${index} w_k,
-                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     const ${index} blocks = (L + rows - 1) / rows;
     ${index} g = get_global_id(0);
@@ -362,6 +418,7 @@ kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, con
     x += x_offset + b * x_b;
     W += w_offset + b * w_b + i0 * w_out;
     global ${out} *c = C + split * c_split + b * c_b + i0;
+${ending_start("b", "i0", "0")}\
 % if along == "out":
     ${acc} sums[${span}];
     for (int i = 0; i < n; i++) sums[i] = 0;
@@ -386,8 +443,10 @@ ${" + " if r else ""}x[k + ${r}] * ${load(f"w + {r} * w_k + i")}\
     }
 % endfor
     int i = 0;
+% if not (before or after or activation):
     for (; i + ${width} <= n; i += ${width}) { ${store_vector(width, f"vload{width}(0, sums + i)", "c + i")} }
-    for (; i < n; i++) { ${store("sums[i]", "c + i")} }
+% endif
+    for (; i < n; i++) { ${store(capture(ended, 1, "sums[i]", "i"), "c + i")} }
 % elif along == "k":
     // rows beyond the last repeat it, so that the inner loop has no branch
     for (int i = 0; i < n; i += 4) {
@@ -413,7 +472,7 @@ ${" + " if r else ""}x[k + ${r}] * ${load(f"w + {r} * w_k + i")}\
         if (i + ${r} < n) {
             const ${V} s = s${r} + u${r};
             c${r} += ${" + ".join(f"s.s{'0123456789abcdef'[j]}" for j in range(width))};
-            ${store(f"c{r}", f"c + i + {r}")}
+            ${store(capture(ended, 1, f"c{r}", f"(i + {r})"), f"c + i + {r}")}
         }
 % endfor
     }
@@ -421,7 +480,7 @@ ${" + " if r else ""}x[k + ${r}] * ${load(f"w + {r} * w_k + i")}\
     for (int i = 0; i < n; i++) {
         ${acc} s = 0;
         for (${index} k = k0; k < k1; k++) s += x[k] * ${load("W + i * w_out + k * w_k")};
-        ${store("s", "c + i")}
+        ${store(capture(ended, 1, "s", "i"), "c + i")}
     }
 % endif
 }
@@ -442,7 +501,7 @@ __attribute__((reqd_work_group_size(${items}, 1, 1)))
 kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits,
                  global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row, const ${index} a_k,
                  global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_k, const ${index} b_column,
-                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     // one word of padding keeps a column of stores off one bank
     local ${acc} As[${tile_k}][${tile_m + 1}], Bs[${tile_k}][${tile_n + 1}];
@@ -493,11 +552,12 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    global ${out} *c = C + split * c_split + b * c_b;
+    global ${out} *c = C + split * c_split + b * c_b + (m0 + row) * N + n0 + column;
+${ending_start("b", "(m0 + row)", "n0 + column")}\
 % for i in range(block_m):
     if (m0 + row + ${i * group_m} < M) {
 % for j in range(block_n):
-        if (n0 + column + ${j * group_n} < N) { ${store(f"c{i}_{j}", f"c + (m0 + row + {i * group_m}) * N + n0 + column + {j * group_n}")} }
+        if (n0 + column + ${j * group_n} < N) { ${store(capture(ended, 1, f"c{i}_{j}", str(i * group_m), str(j * group_n)), f"c + {i * group_m} * N + {j * group_n}")} }
 % endfor
     }
 % endfor
@@ -512,7 +572,7 @@ __attribute__((reqd_work_group_size(${items}, 1, 1)))
 kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, const ${index} splits,
                    global const ${ctype} *restrict x, const ${index} x_offset, const ${index} x_b, const ${index} x_k,
                    global const ${ctype} *restrict W, const ${index} w_offset, const ${index} w_b, const ${index} w_out, const ${index} w_k,
-                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split)
+                   global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     const int item = get_local_id(0);
     ${index} g = get_group_id(0);
@@ -525,6 +585,7 @@ kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, con
     const ${index} k1 = min(K, k0 + chunk);
     global const ${ctype} *xb = x + x_offset + b * x_b, *w = W + w_offset + b * w_b + i * w_out;
     ${acc} s = 0;
+${ending_start("b", "i", "0")}\
 % if along == "k":
     local ${acc} sums[${items}];
     for (${index} k = k0 + item; k < k1; k += ${items}) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};
@@ -533,33 +594,39 @@ kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, con
         barrier(CLK_LOCAL_MEM_FENCE);
         if (item < half_way) sums[item] += sums[item + half_way];
     }
-    if (item == 0) { ${store("sums[0]", "C + split * c_split + b * c_b + i")} }
+    if (item == 0) { ${store(capture(ended, 1, "sums[0]"), "C + split * c_split + b * c_b + i")} }
 % else:
     if (i < L) {
         for (${index} k = k0; k < k1; k++) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};
-        ${store("s", "C + split * c_split + b * c_b + i")}
+        ${store(capture(ended, 1, "s"), "C + split * c_split + b * c_b + i")}
     }
 % endif
 }
 </%def>
 
 <%def name="partial_sum(width)">\
-// C[i] = sum over s of P[s, i]: the partial sums of a split K, added in one fixed order.
-kernel void sum(const ${index} count, const ${index} splits, const ${index} each, global const ${acc} *restrict P, global ${out} *restrict C)
+// C[i] = sum over s of P[s, i]: the partial sums of a split K, added in one fixed order. i walks rows of N results.
+kernel void sum(const ${index} count, const ${index} M, const ${index} N, const ${index} splits, const ${index} each,
+                global const ${acc} *restrict P, global ${out} *restrict C${ending_parameters()})
 {
     ${index} i = get_global_id(0) * each;
     const ${index} end = min(count, i + each);
+    while (i < end) {
+        const ${index} row = i / N, column = i % N, stop = min(end, i + N - column);
+${ending_start("(row / M)", "(row % M)", "column")}\
+        const ${index} first = i;
 % if width > 1:
-    for (; i + ${width} <= end; i += ${width}) {
-        ${acc}${width} s = 0;
-        for (${index} j = 0; j < splits; j++) s += vload${width}(0, P + j * count + i);
-        ${store_vector(width, "s", "C + i")}
-    }
+        for (; i + ${width} <= stop; i += ${width}) {
+            ${acc}${width} s = 0;
+            for (${index} j = 0; j < splits; j++) s += vload${width}(0, P + j * count + i);
+            ${store_vector(width, capture(ended, width, "s", "0", "i - first"), "C + i")}
+        }
 % endif
-    for (; i < end; i++) {
-        ${acc} s = 0;
-        for (${index} j = 0; j < splits; j++) s += P[j * count + i];
-        ${store("s", "C + i")}
+        for (; i < stop; i++) {
+            ${acc} s = 0;
+            for (${index} j = 0; j < splits; j++) s += P[j * count + i];
+            ${store(capture(ended, 1, "s", "0", "(i - first)"), "C + i")}
+        }
     }
 }
 </%def>

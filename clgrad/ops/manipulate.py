@@ -39,7 +39,7 @@ from .elementwise import (
     where,
 )
 from .index import take
-from .matmul import bmm, matmul
+from .matmul import bmm, matmul, product_plus
 from .reduce import _at_extreme, _kept, all, amax, amin, mean, sum
 from .shape import _ints, cat, expand, flip, getitem, narrow, permute, reshape, split, transpose, unsqueeze
 
@@ -550,18 +550,20 @@ kron = composite("kron", "x, y", _FAMILY, tensors=("x", "y"), run=_kron, ref=np.
                  cases=(Case(((2, 3), (3, 2))), Case(((2,), (2, 2)))), doc="Kronecker product.")
 
 
-def _plus_product(name: str, product: Any, ref: Any, cases: tuple, doc: str, factors: tuple = ("mat1", "mat2"),
+def _plus_product(name: str, rank: int, ref: Any, cases: tuple, doc: str, factors: tuple = ("mat1", "mat2"),
                   **fields: Any) -> Any:
     def run(x: Any, y: Any, z: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-        result = product(y, z)
+        _matrices(name, rank, y, z)
+        if beta == alpha == 1 and hasattr(x, "storage") and builtins.all(t.dtype.kind in "iuf" for t in (x, y, z)):
+            return product_plus(y, z, x)
+        result = bmm(y, z)
         result = result if alpha == 1 else result * alpha
         if beta == 0:  # x counts for nothing, NaN included, but for its shape
             return result
         return (x if beta == 1 else x * beta) + result
 
     return composite(name, "x, y, z, *, beta=1, alpha=1", _FAMILY, tensors=("x", "y", "z"), run=run, cases=cases,
-                     inplace=True,
-                     keywords=dict(zip("yz", factors)), kinds="iuf", doc=doc,
+                     inplace=True, keywords=dict(zip("yz", factors)), kinds="iuf", doc=doc,
                      ref=lambda x, y, z, beta=1, alpha=1: beta * x + alpha * ref(y, z), **fields)
 
 
@@ -571,18 +573,10 @@ def _matrices(op: str, rank: int, y: Any, z: Any) -> None:
                              "batches of matrices to multiply", "The inner sizes must be equal; transpose one?"))
 
 
-def _product(op: str, rank: int) -> Any:
-    def product(y: Any, z: Any) -> Any:
-        _matrices(op, rank, y, z)
-        return bmm(y, z)
-
-    return product
-
-
-addmm = _plus_product("addmm", _product("addmm", 2), np.matmul,
+addmm = _plus_product("addmm", 2, np.matmul,
                       (Case(((4,), (3, 5), (5, 4))), Case(((3, 4), (3, 5), (5, 4)), {"beta": 2, "alpha": 3})),
                       "beta * x + alpha * (y @ z), for matrices y and z.")
-baddbmm = _plus_product("baddbmm", _product("baddbmm", 3), np.matmul,
+baddbmm = _plus_product("baddbmm", 3, np.matmul,
                         (Case(((2, 3, 4), (2, 3, 5), (2, 5, 4)), {"alpha": 2}),),
                         "beta * x + alpha * (y @ z), for batches of matrices y and z.", ("batch1", "batch2"))
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes
+from ..core import dtypes, shapes
 from ..core.errors import ShapeError, bad
 from ..families.matmul import matmul as product
 from ..ndarray import Array
 from ..table import Case
 from .complex import complex
 from .declare import composite, driver
-from .elementwise import add, astype, sub
+from .elementwise import _relu_backward, add, astype, relu, sub
 from .reduce import sum
 from .shape import permute, reshape, squeeze, transpose, unsqueeze
 
@@ -96,29 +96,96 @@ mm = composite("mm", "x, y", "matmul", tensors=("x", "y"), run=_mm, ref=np.matmu
                doc="Matrix product of exactly two matrices.")
 
 
-def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+def _sizes(op: str, x: Array, weight: Array, bias: Array | None) -> None:
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(bad("linear", f"input {x.shape} and weight {weight.shape}", "(..., in) and (out, in)",
+        raise ShapeError(bad(op, f"input {x.shape} and weight {weight.shape}", "(..., in) and (out, in)",
                              "The input's last axis must equal the weight's second."))
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(bad("linear", f"bias {bias.shape} for weight {weight.shape}", f"({weight.shape[0]},)",
+        raise ShapeError(bad(op, f"bias {bias.shape} for weight {weight.shape}", f"({weight.shape[0]},)",
                              "Give one bias an output."))
-    rows = x if x.ndim > 1 else x.view((1, *x.shape), (0, *x.strides), x.offset)
-    out = product(rows, weight.T)
-    if bias is not None:
-        out = add.op.run(out, bias, out=out) if out.dtype is dtypes.result_type(out.dtype, bias.dtype) else out + bias
-    return out if x.ndim > 1 else out.reshape(out.shape[1:])
+
+
+def ended(x: Array, y: Array, before: Array | None = None, activation: Any = None, after: Array | None = None) -> Array:
+    """activation(x @ y + before) + after: no launch more than the product where the dtypes agree."""
+    dtype = dtypes.result_type(x.dtype, y.dtype)
+    if all(t is None or t.dtype is dtype for t in (before, after)):
+        return product(x, y, before=before, activation=None if activation is None else activation.op.run.expression,
+                       after=after)
+    out = product(x, y) if before is None else product(x, y) + before
+    out = out if activation is None else activation.op.run(out)
+    return out if after is None else out + after
+
+
+def _on_rows(x: Array, run: Any) -> Array:
+    """``run`` of x as rows: a vector is a single one."""
+    if x.ndim > 1:
+        return run(x)
+    out = run(x.view((1, *x.shape), (0, *x.strides), x.offset))
+    return out.reshape(out.shape[1:])
+
+
+def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    _sizes("linear", x, weight, bias)
+    return _on_rows(x, lambda rows: ended(rows, weight.T, bias))
+
+
+def _linear_relu(x: Array, weight: Array, bias: Array | None) -> Array:
+    _sizes("linear_relu", x, weight, bias)
+    return _on_rows(x, lambda rows: ended(rows, weight.T, bias, relu))
+
+
+def _linear_plus(x: Array, weight: Array, bias: Array | None, residual: Array) -> Array:
+    _sizes("linear_plus", x, weight, bias)
+    if residual.shape != (*x.shape[:-1], weight.shape[0]):
+        raise ShapeError(bad("linear_plus", f"residual {residual.shape}", f"{(*x.shape[:-1], weight.shape[0])}",
+                             "It has the result's shape."))
+    return _on_rows(x, lambda rows: ended(rows, weight.T, bias, None, residual))
+
+
+def _product_plus(x: Array, y: Array, plus: Array) -> Array:
+    result = (*shapes.broadcast("product_plus", x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+    if shapes.broadcast("product_plus", plus.shape, result) != result:  # the sum is larger than the product
+        return product(x, y) + plus
+    return ended(x, y, plus)
+
+
+product_plus = driver("product_plus", "x, y, plus", "matmul", tensors=("x", "y", "plus"), run=_product_plus,
+                      grad=[lambda g, y: bmm(g, transpose(y, -1, -2)), _right_gradient, lambda g: g],
+                      ref=lambda x, y, plus: np.matmul(x, y) + plus, kinds="iuf", method=False, public=False,
+                      cases=(Case(((3, 5), (5, 4), (4,))), Case(((2, 3, 5), (2, 5, 4), (3, 1)))),
+                      doc="x @ y + plus, for matrices or batches of them, where the product is stored.")
 
 
 def _rows(a: Any) -> Any:
     return reshape(a, (-1, a.shape[-1]))
 
 
+def _linear_gradients(g: Any, x: Any, weight: Any, needs: tuple) -> tuple:
+    """Of input, weight and bias; those that nobody needs are None."""
+    rows = _rows(g)
+    return (_run(g, weight) if needs[0] else None,
+            bmm(permute(rows, (1, 0)), _rows(x)) if needs[1] else None,
+            sum(rows, 0) if needs[2] else None)
+
+
+def _linear_ref(x: Any, weight: Any, bias: Any = None) -> Any:
+    return x @ weight.T + (0 if bias is None else bias)
+
+
+_LINEAR = (Case(((3, 5), (4, 5), (4,))), Case(((2, 3, 5), (4, 5), (4,))), Case(((5,), (4, 5), (4,))),
+           Case(((0, 5), (4, 5), (4,))))
+
 linear = driver("linear", "x, weight, bias=None", "matmul", tensors=("x", "weight", "bias"), run=_linear,
-                grad=[lambda g, weight: _run(g, weight),
-                      lambda g, x: bmm(permute(_rows(g), (1, 0)), _rows(x)),
-                      lambda g: sum(_rows(g), 0)],
-                ref=lambda x, weight, bias=None: x @ weight.T + (0 if bias is None else bias), kinds="f", method=False,
-                cases=(Case(((3, 5), (4, 5), (4,))), Case(((2, 3, 5), (4, 5), (4,))), Case(((5,), (4, 5), (4,))),
-                       Case(((0, 5), (4, 5), (4,)))),
+                grad=_linear_gradients, ref=_linear_ref, kinds="f", method=False, cases=_LINEAR,
                 doc="x @ weight.T + bias for x of shape (..., in), weight (out, in) and bias (out,) or None.")
+linear_relu = driver("linear_relu", "x, weight, bias=None", "matmul", tensors=("x", "weight", "bias"),
+                     run=_linear_relu, kinds="f", method=False, public=False, cases=_LINEAR,
+                     grad=lambda g, x, weight, out, needs: _linear_gradients(_relu_backward(g, out), x, weight, needs),
+                     ref=lambda x, weight, bias=None: np.maximum(_linear_ref(x, weight, bias), 0),
+                     doc="relu(x @ weight.T + bias), where the product is stored.")
+linear_plus = driver("linear_plus", "x, weight, bias, residual", "matmul",
+                     tensors=("x", "weight", "bias", "residual"), run=_linear_plus, kinds="f", method=False,
+                     public=False, cases=(Case(((3, 5), (4, 5), (4,), (3, 4))), Case(((5,), (4, 5), (4,), (4,)))),
+                     grad=lambda g, x, weight, needs: (*_linear_gradients(g, x, weight, needs[:3]), g),
+                     ref=lambda x, weight, bias, residual: _linear_ref(x, weight, bias) + residual,
+                     doc="x @ weight.T + bias + residual, where the product is stored.")

@@ -6,12 +6,17 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import special
 
 import clgrad
 from clgrad import Variable
 from clgrad.core import dtypes
+from clgrad.families import plans
 from clgrad.families.matmul import matmul
 from clgrad.ndarray import from_host
+from clgrad.ops.elementwise import _gelu_erf, relu
+from clgrad.ops.matmul import linear_plus, linear_relu
+from clgrad.runtime.launch import launch
 from clgrad.testing import assert_close, gradcheck, on_device
 
 AWKWARD = (1, 2, 3, 8, 17, 31, 33, 64, 100)
@@ -80,6 +85,79 @@ def test_batches(left: tuple, right: tuple, shape: str, rng: np.random.Generator
     assert_close(matmul(from_host(a), from_host(b), shape), np.matmul(a, b), dtype="float32")
     if a.ndim == 4 and b.ndim == 4:
         assert_close(matmul(on_device(a, "transposed"), on_device(b, "sliced"), shape), np.matmul(a, b))
+
+
+def _gelu(v: np.ndarray) -> np.ndarray:
+    return 0.5 * v * (1 + special.erf(v / 2 ** 0.5))
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize(("left", "right", "before", "after"), [
+    ((5, 7), (7, 9), (9,), None),                       # tiles at an edge
+    ((64, 1000), (1000, 100), (100,), (64, 100)),       # dot products, vectors of 4
+    ((6, 1000), (1000, 50), (6, 1), (1, 50)),           # one value a row
+    ((4, 2000), (2000, 5), (), (4, 5)),                 # partial sums
+    ((1, 600), (600, 33), (33,), (1, 33)),              # a row, and a column
+    ((33, 600), (600, 1), (33, 1), ()),
+    ((2, 3, 40, 48), (2, 3, 48, 80), (3, 1, 80), (2, 1, 40, 80)),
+    ((3, 20, 48), (48, 70), (70,), (3, 20, 1)),         # a batch of rows is one product
+    ((3, 0), (0, 20), (20,), (3, 20)),                  # a sum of nothing
+])
+def test_results_are_ended_where_they_are_stored(left: tuple, right: tuple, before: tuple, after: tuple | None,
+                                                 shape: str, rng: np.random.Generator, device) -> None:
+    x, y, b = (rng.standard_normal(s).astype(np.float32) for s in (left, right, before))
+    r = None if after is None else rng.standard_normal(after).astype(np.float32)
+    x /= max(1, left[-1]) ** 0.5
+    total = x.astype(np.float64) @ y.astype(np.float64) + b
+    for layout in ("contiguous", "transposed"):
+        terms = {"before": on_device(b, layout), "after": None if r is None else on_device(r, layout)}
+        got = matmul(from_host(x), on_device(y, layout), shape, **terms, activation=_gelu_erf.op.run.expression)
+        expected = _gelu(total) + (0 if r is None else r)
+        assert_close(got, expected.astype(np.float32), dtype="float32", message=layout)
+        plain = matmul(from_host(x), on_device(y, layout), shape, before=terms["before"])
+        assert_close(plain, total.astype(np.float32), dtype="float32", message=layout)
+
+
+@pytest.mark.parametrize("shape", ["wide", "many"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int8"])
+def test_endings_in_other_dtypes(dtype: str, shape: str, rng: np.random.Generator, device) -> None:
+    if dtype == "float64" and not device.facts.fp64:
+        pytest.skip("the device has no float64")
+    for M, K, N in ((40, 33, 70), (4, 2000, 5)):
+        x, y, b, r = (_integers(rng, s, dtypes.dtype(dtype).np) for s in ((M, K), (K, N), (N,), (M, N)))
+        scale = x.dtype.type(1 if dtype == "int8" else 0.25)  # sums stay exact, and within 16 bits' precision
+        x, y = x * scale, y * scale
+        kind = np.int64 if dtype == "int8" else np.float64
+        exact = np.maximum(x.astype(kind) @ y.astype(kind) + b.astype(kind), 0) + r.astype(kind)
+        if dtype == "int8":
+            exact = (x.astype(kind) @ y.astype(kind) + b.astype(kind) + r.astype(kind)).astype(np.int8)
+        got = matmul(from_host(x), from_host(y), shape, before=from_host(b), after=from_host(r),
+                     activation=None if dtype == "int8" else relu.op.run.expression)
+        assert got.dtype.name == dtype
+        assert_close(got, exact, message=f"{M} {K} {N}")
+
+
+def test_linear_is_one_launch(rng: np.random.Generator, device, monkeypatch) -> None:
+    launches = []
+    x, w, b = (Variable(from_host(rng.standard_normal(s).astype(np.float32))) for s in ((8, 64), (16, 64), (16,)))
+    expected = clgrad.linear(x, w, b)
+    monkeypatch.setattr(plans, "launch", lambda k, *args, **work: launches.append(k.label) or launch(k, *args, **work))
+    for run in (lambda: clgrad.linear(x, w, b), lambda: clgrad.linear(x[0], w, b), lambda: clgrad.addmm(b, x, w.T),
+                lambda: linear_relu(x, w, b), lambda: linear_plus(x, w, b, expected)):
+        launches.clear()
+        run()
+        assert len(launches) == 1
+        assert launches[0].startswith("matmul.")
+
+
+def test_mixed_dtypes_are_promoted(rng: np.random.Generator, device) -> None:
+    x, w = (from_host(rng.standard_normal(s).astype(np.float16)) for s in ((3, 5), (4, 5)))
+    b = from_host(rng.standard_normal(4).astype(np.float32))
+    for op, end in ((clgrad.linear, lambda v: v), (linear_relu, lambda v: np.maximum(v, 0))):
+        got = op(x, w, b)
+        assert got.dtype.name == "float32"
+        exact = (x.numpy().astype(np.float64) @ w.numpy().T.astype(np.float64)).astype(np.float16) + b.numpy()
+        assert_close(got, end(exact), dtype="float32", scale=100)
 
 
 def test_nan_and_infinity_stay_in_their_rows(rng: np.random.Generator, device) -> None:
