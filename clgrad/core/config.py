@@ -59,13 +59,15 @@ SETTINGS = (
     Setting("debug", int, 0, "1 devices and pool at exit, 2 a line a launch, 3 caches and choices, 4 kernel source"),
     Setting("check", _flag, False, "name the op that made a NaN, and finish after each launch"),
     Setting("sync", _flag, False, "finish the queue after each launch, so that a fault shows at its own call"),
-    Setting("cache_dir", Path, None, "folder of built kernels and driver verdicts"),
+    Setting("cache_dir", Path, None, "folder of built kernels, driver verdicts and tuned parameters"),
     Setting("cache", _flag, True, "keep built kernels on disk"),
     Setting("form", _choice("auto", "wide", "many"), "auto", "kernel shape: wide-core (CPU), many-core (GPU)"),
     Setting("memory_limit", _size, None, "most bytes the pool of a device may hold, as 512M or 2G"),
     Setting("build_options", str, "-cl-std=CL1.2 -w", "options of every kernel build; empty for none"),
     Setting("host_linalg", _choice("allow", "forbid"), "allow",
             "forbid: decompositions that run in the host's LAPACK (qr, svd, eigh, ...) raise instead"),
+    Setting("tune", _choice("use", "off", "auto"), "use",
+            "tuned parameters: use those known, off, or auto: tune each new problem when it is first met"),
     Setting("progress", _flag, True, "say on stderr that kernels are being built for the first time"),
 )
 

@@ -10,6 +10,7 @@ from .. import kernels
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -47,10 +48,9 @@ class _Plan:
 _plans = Plans()
 
 
-def _tile(device: Device, depth: int, itemsize: int, count: int) -> tuple[int, int]:
+def _tile(device: Device, params: dict[str, int], depth: int, itemsize: int, count: int) -> tuple[int, int]:
     """Rows and columns of a tile that fits: a lane a pair in the many-core form; wide, whole vectors, and no more than
     there are rows."""
-    params = kernels.template("attention").module.DEFAULT[form(device)]
     if device.wide_core:
         rows, width = params["rows"] * 4 // itemsize, 64 // itemsize
         while rows > width and rows // 2 >= count:
@@ -72,7 +72,9 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     check_device(device, q.dtype)
     by_keys = kind == "keys"
     count = S if by_keys else L
-    rows, columns = _tile(device, D, 8 if q.dtype.compute == "double" else 4, count)
+    params = tuned.params(device, "attention", q.dtype.name, kind + "/causal" * options.causal, (B * H, L, S, E, F),
+                          kernels.template("attention").module.DEFAULT[form(device)])
+    rows, columns = _tile(device, params, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
     outs, arrays = {"forward": (1, 3), "queries": (1, 5), "keys": (2, 5)}[kind]
     signature = "P" * (outs + 1 + (kind != "forward")) + ("P" + i * 4) * arrays + "P" + i * 5 + f"{t}LI{t}" + (

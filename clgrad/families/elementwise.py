@@ -14,6 +14,7 @@ from ..core import shapes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
 from ..ndarray import Array, Storage, same_device
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -186,6 +187,7 @@ class Elementwise:
         signature = "P" + i
         if size == 0:
             return _Plan(None, (), (), (), shape, strides, result, compute, 0, 0)
+        params = tuned.params(device, "elementwise", compute.name, values["layout"], (size,), _default(device))
         if flat:
             modes = ["k" if type(x) is not Array else "v" if x.size != 1 or size == 1 else "b" for x in operands]
             tail: tuple[int, ...] = (size,)
@@ -202,7 +204,7 @@ class Elementwise:
             inner = iter(steps[1:])
             modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else
                      _mode(next(inner), across is not None) for x in operands]
-            tail, units = _cut(device, sizes, steps, across is not None)
+            tail, units = _cut(device, sizes, steps, across is not None, params)
             values |= {"rank": len(sizes), "out_mode": _mode(steps[0], False)}
             size = units if device.wide_core else size
         values["ins"] = tuple((x.dtype.c if type(x) is Array else "", m) for x, m in zip(operands, modes))
@@ -210,7 +212,7 @@ class Elementwise:
             signature += _SCALAR_LETTER.get(compute.compute, "l") if m == "k" else "P" + i
         signature += i * len(tail)
         k = kernel(device, "elementwise", "elementwise", signature, e.name, **values)
-        gsize, lsize = _sizes(device, k, prod(shape), size)
+        gsize, lsize = _sizes(device, k, prod(shape), size, params)
         traffic = out_bytes + sum(a.nbytes for a in varying)
         return _Plan(k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
 
@@ -256,7 +258,8 @@ def _second_last(values: tuple[int, ...], r: int) -> tuple[int, ...]:
     return (*values[:r], *values[r + 1:-1], values[r], values[-1])
 
 
-def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool) -> tuple[tuple[int, ...], int]:
+def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool,
+         params: dict[str, int]) -> tuple[tuple[int, ...], int]:
     """The strided kernel's integers: sizes, strides, and rows cut into segments; and the number of units."""
     rows, inner = prod(sizes[:-1]), sizes[-1]
     if tiled:
@@ -265,7 +268,7 @@ def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool) -
         segments = -(-inner // segment)
         units = prod(sizes[:-2]) * -(-sizes[-2] // module.DOWN) * segments
     elif device.wide_core:
-        wanted = workers(device, rows * inner, _default(device)["groups_per_unit"], _LEAST_ITEMS)
+        wanted = workers(device, rows * inner, params["groups_per_unit"], _LEAST_ITEMS)
         pieces = 1 if rows >= wanted else -(-wanted // rows)
         segment = min(inner, -(-(-(-inner // pieces)) // 16) * 16)
         segments = -(-inner // segment)
@@ -279,8 +282,8 @@ def _default(device: Device) -> dict[str, int]:
     return kernels.template("elementwise").module.DEFAULT[form(device)]
 
 
-def _sizes(device: Device, k: Kernel, items: int, units: int) -> tuple[tuple[int], tuple[int]]:
-    params = _default(device)
+def _sizes(device: Device, k: Kernel, items: int, units: int,
+           params: dict[str, int]) -> tuple[tuple[int], tuple[int]]:
     if device.wide_core:
         return (min(units, workers(device, items, params["groups_per_unit"], _LEAST_ITEMS)),), (1,)
     local = min(params["local"], k.max_local)

@@ -19,6 +19,7 @@ from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Storage, full, same_device
+from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.program import kernel
 from .elementwise import Expression
@@ -439,12 +440,21 @@ def _unit(strides: tuple[int, ...], sizes: tuple[int, int]) -> tuple[int, int]:
     return tuple(1 if n <= 1 else s for s, n in zip(strides, sizes))
 
 
+def _layout(p: Problem) -> str:
+    """How the operands lie, for the look-up of tuned parameters: along rows (n), columns (t) or neither (s), of A and
+    of B; and which of them all batches share."""
+    a, b = ("n" if k == 1 else "t" if row == 1 else "s" for row, k in ((p.a.row, p.a.k), (p.b.k, p.b.row)))
+    shared = "".join(name for name, o in (("a", p.a), ("b", p.b)) if p.batch > 1 and o.batch == 0)
+    return a + b + (f"/{shared}" if shared else "")
+
+
 def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType) -> _Plan:
     index = "long" if large else "int"
-    steps = plan_steps(p, device.facts, shape, index)
+    params = tuned.params(device, "matmul", dtype.name, _layout(p), (p.M, p.K, p.N, p.batch), None)
+    steps = plan_steps(p, device.facts, shape, index, params)
     item = _ITEM[p.acc]
     if index == "int" and max((*steps.temporaries, p.batch * (p.M + 64) * (p.N + 64))) >= 2**29:
-        steps = plan_steps(p, device.facts, shape, "long")
+        steps = plan_steps(p, device.facts, shape, "long", params)
     launches = []
     for s in steps.steps:
         signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])

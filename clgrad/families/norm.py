@@ -10,6 +10,7 @@ from .. import kernels
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -93,7 +94,8 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       segments="lanes" if rows.Q <= _SHORT else "tree")
 
     check_device(device, x.dtype, some.dtype)
-    local = kernels.template("norm").module.DEFAULT[form(device)]["local"]
+    local = tuned.params(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows),
+                         kernels.template("norm").module.DEFAULT[form(device)])["local"]
     k = build(local)
     while k.max_local < local:
         local //= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,28 @@ _MOST_PLANS = 4096
 INT_BYTES = 1 << 30  # below this no index, nor the step beyond it, overflows a 32-bit int
 
 
+_every: list[weakref.ref] = []  # the Plans of every family
+
+
 class Plans(dict):
     """Plans by key; emptied when full, so that ever-changing shapes do not grow it without bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _every.append(weakref.ref(self, _every.remove))
 
     def put(self, key: Any, plan: Any) -> Any:
         if len(self) >= _MOST_PLANS:
             self.clear()
         self[key] = plan
         return plan
+
+
+def forget() -> None:
+    """Let every plan be made anew at its next use: with other tuned parameters, perhaps."""
+    for plans in [ref() for ref in _every]:
+        if plans is not None:
+            plans.clear()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Any
 from .. import kernels
 from ..core import dtypes
 from ..ndarray import Array, empty
-from ..runtime.device import Device
+from ..runtime import tuned
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from .plans import index_type, letter, workers
@@ -18,9 +18,12 @@ from .plans import index_type, letter, workers
 _LEAST = 4096  # elements that a work-item should have at least
 
 
-def parameter(name: str) -> int:
-    """A default of the kernels: ``line``, the shortest worth sorting by digits; ``chunk``, of a line that is cut."""
-    return kernels.template("radix").module.DEFAULT["wide"][name]
+def parameter(x: Array, name: str) -> int:
+    """A parameter for an array, not empty: ``line``, the shortest worth sorting by digits; ``chunk``, of a line that is
+    cut."""
+    K = x.shape[-1]
+    return tuned.params(x.device, "radix", x.dtype.name, "lines", (x.size // K, K),
+                        kernels.template("radix").module.DEFAULT["wide"])[name]
 
 
 def _kernel(x: Array, function: str, signature: str, index: str, op: str, kind: str, what: str) -> Kernel:
@@ -35,9 +38,9 @@ def _flip(x: Array, descending: bool) -> int:
     return (1 << 8 * x.dtype.itemsize) - 1 if descending else 0
 
 
-def _chunks(device: Device, lines: int, K: int) -> tuple[int, int]:
+def _chunks(x: Array, lines: int, K: int) -> tuple[int, int]:
     """Into how many chunks lines are cut so that every core has work, and the length of one."""
-    count = max(1, min(-(-4 * device.facts.compute_units // lines), K // parameter("chunk")))
+    count = max(1, min(-(-4 * x.device.facts.compute_units // lines), K // parameter(x, "chunk")))
     chunk = -(-K // count)
     return -(-K // chunk), chunk
 
@@ -50,7 +53,7 @@ def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tu
     item = x.dtype.itemsize if what == "values" else 8 if x.dtype.itemsize < 8 else 16
     K, n = x.shape[-1], x.size
     index = index_type(x.storage.nbytes, n * item)
-    chunks, chunk = _chunks(x.device, n // K, K)
+    chunks, chunk = _chunks(x, n // K, K)
     args = (op, x, _flip(x, descending), what, item, index, buffers)
     if chunks == 1:
         _lines(*args)
@@ -95,7 +98,7 @@ class _Selection:
         self.x, self.op, self.lines = x, op, x.size // self.K
         self.flip = _flip(x, descending)
         self.index = index_type(x.storage.nbytes, x.size * 8)
-        self.chunks, self.chunk = _chunks(device, self.lines, self.K)
+        self.chunks, self.chunk = _chunks(x, self.lines, self.K)
         self.units = self.lines * self.chunks
         self.prefixes = empty((self.lines,), dtypes.uint64, device)
         self.needs = empty((self.lines,), dtypes.int64, device)

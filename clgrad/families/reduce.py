@@ -12,6 +12,7 @@ from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -135,8 +136,10 @@ class Reduce:
         if walk.outputs == 0:
             return _Plan((), None, shape, result, 0)
         index = index_type(x.storage.nbytes, x.size, walk.outputs * 8)
-        pieces = _pieces(x.device, walk)
-        args = (r, x.device, index, compute)
+        params = tuned.params(x.device, "reduce", compute.name, "columns" if walk.columns else "rows",
+                              (walk.outputs, walk.length), kernels.template("reduce").module.DEFAULT[form(x.device)])
+        pieces = _pieces(x.device, walk, params)
+        args = (r, x.device, params, index, compute)
         if pieces == 1:
             return _Plan((_stage(*args, x.dtype.c, result, walk, 1, walk.length, True),), None, shape, result, x.nbytes)
         # The partial results are an array of their own: pieces down, outputs across.
@@ -147,10 +150,10 @@ class Reduce:
         return _Plan(stages, (pieces * walk.outputs, partial), shape, result, x.nbytes)
 
 
-def _pieces(device: Device, walk: Walk) -> int:
+def _pieces(device: Device, walk: Walk, params: dict[str, int]) -> int:
     """Into how many parts the reduced positions are cut, so that every core has work."""
     if device.wide_core:
-        wanted = workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)
+        wanted = workers(device, walk.outputs * walk.length, params["groups_per_unit"], _LEAST_ITEMS)
         units = walk.outputs // walk.kept[-1][0] if walk.columns else walk.outputs  # rather pieces than narrow strips
     else:
         wanted = device.facts.compute_units * 4
@@ -160,10 +163,10 @@ def _pieces(device: Device, walk: Walk) -> int:
     return -(-walk.length // piece) if piece else 1
 
 
-def _strip(device: Device, walk: Walk, pieces: int, lanes: int) -> int:
+def _strip(device: Device, walk: Walk, pieces: int, lanes: int, params: dict[str, int]) -> int:
     """Neighbouring columns of a unit: as many as the kernel takes, if every core still has some."""
     columns = walk.kept[-1][0]
-    wanted = workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)
+    wanted = workers(device, walk.outputs * walk.length, params["groups_per_unit"], _LEAST_ITEMS)
     share = columns * (walk.outputs // columns) * pieces // wanted // _STRIP * _STRIP
     return max(_STRIP, min(share, kernels.template("reduce").module.STRIP * lanes))
 
@@ -175,10 +178,9 @@ def identity_of(value: str, d: DType) -> str:
     return {"lowest": _LOWEST, "highest": _HIGHEST}[value][d.compute] if value in ("lowest", "highest") else value
 
 
-def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str, result: DType, walk: Walk,
-           pieces: int, count: int, last: bool, mapped: bool = False) -> _Stage:
+def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, compute: DType, ctype: str,
+           result: DType, walk: Walk, pieces: int, count: int, last: bool, mapped: bool = False) -> _Stage:
     T = compute.compute
-    params = kernels.template("reduce").module.DEFAULT[form(device)]
     layout = "columns" if walk.columns else "rows"
     shape_of = form(device) if compute.kind != "c" else "many"  # complex numbers are no lanes of a wider vector
     if shape_of == "many":
@@ -189,7 +191,7 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
     columns = walk.kept[-1][0]
     strip, units = 1, pieces * walk.outputs
     if layout == "columns":
-        strip = _strip(device, walk, pieces, 8 if compute.itemsize == 8 else 16)
+        strip = _strip(device, walk, pieces, 8 if compute.itemsize == 8 else 16, params)
         units = pieces * (walk.outputs // columns) * -(-columns // strip)
     tail = (*walk.integers, walk.length, pieces, piece, walk.outputs, columns, strip)
     local = params["local"]
@@ -209,7 +211,8 @@ def _stage(r: Reduction, device: Device, index: str, compute: DType, ctype: str,
         local //= 2
         k = build(local)
     if device.wide_core:
-        gsize, lsize = (min(units, workers(device, walk.outputs * walk.length, 4, _LEAST_ITEMS)),), (1,)
+        most = workers(device, walk.outputs * walk.length, params["groups_per_unit"], _LEAST_ITEMS)
+        gsize, lsize = (min(units, most),), (1,)
     elif layout == "group":
         gsize, lsize = (min(units, device.facts.compute_units * params["groups_per_unit"] * 4) * local,), (local,)
     else:

@@ -11,6 +11,7 @@ from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
+from ..runtime import tuned
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, blocks, form, index_type, letter, workers
@@ -88,7 +89,8 @@ class Softmax:
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // width)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
         index = index_type(x.storage.nbytes, y.storage.nbytes)
-        local = kernels.template("softmax").module.DEFAULT[form(device)]["local"]
+        local = tuned.params(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
+                             (rows, K), kernels.template("softmax").module.DEFAULT[form(device)])["local"]
         k = self._build(x, index, layout, local)
         while k.max_local < local:
             local //= 2

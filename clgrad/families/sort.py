@@ -9,6 +9,7 @@ from ..core import dtypes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
@@ -25,18 +26,18 @@ def _kernel(device: Device, function: str, pointers: str, integers: int, index: 
                   form=form(device), kind=kind, packed=packed, index=index, ctype=ctype, T=T)
 
 
-def _run(k: Kernel, units: int, items: int, *args: Any, nbytes: int = 0) -> None:
+def _run(k: Kernel, units: int, items: int, *args: Any, nbytes: int = 0, local: int | None = None) -> None:
     """Launch over ``units`` that hold ``items`` elements together."""
     device = k.device
     if device.wide_core:
         gsize, lsize = (min(units, workers(device, items, 8, _LEAST)),), (1,)
     else:
-        gsize, lsize = blocks(device, units, min(_parameter(device, "local"), k.max_local), 32)
+        gsize, lsize = blocks(device, units, min(local or _defaults(device)["local"], k.max_local), 32)
     launch(k, gsize, lsize, *args, units, nbytes=nbytes)
 
 
-def _parameter(device: Device, name: str) -> int:
-    return kernels.template("sort").module.DEFAULT[form(device)][name]
+def _defaults(device: Device) -> dict[str, int]:
+    return kernels.template("sort").module.DEFAULT[form(device)]
 
 
 class _Items:
@@ -73,7 +74,7 @@ def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tu
 
 def by_digits(x: Array) -> bool:
     """Whether lines are long enough, and the cores wide enough, to sort by digits."""
-    return x.device.wide_core and x.size > 0 and x.shape[-1] >= radix.parameter("line")
+    return x.device.wide_core and x.size > 0 and x.shape[-1] >= radix.parameter(x, "line")
 
 
 def smallest(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]:
@@ -104,6 +105,8 @@ def ranked(op: str, x: Array, ranks: int | Array) -> Array:
 def _merged(op: str, x: Array, descending: bool) -> Array:
     """Positions that sort x, by merging."""
     device, K = x.device, x.shape[-1]
+    params = tuned.params(device, "sort", x.dtype.name, "lines", (x.size // K, K), _defaults(device))
+    local = params["local"]
     out = empty(x.shape, dtypes.int64, device)
     packed, n, lines = x.dtype.itemsize < 8, x.size, x.size // K
     index = index_type(x.storage.nbytes, n * 8)
@@ -111,30 +114,32 @@ def _merged(op: str, x: Array, descending: bool) -> Array:
     integer = letter(index)
     keys = kernel(device, "sort", "keys", f"PPP{integer}{integer}i{integer}", "keys", form=form(device), kind="keys",
                   packed=packed, index=index, ctype=x.dtype.c, T=x.dtype.compute)
-    _run(keys, n, n, *items.buffers, x.storage.buffer, x.offset, K, int(descending), nbytes=x.nbytes + 8 * n)
+    _run(keys, n, n, *items.buffers, x.storage.buffer, x.offset, K, int(descending), nbytes=x.nbytes + 8 * n,
+         local=local)
 
-    block = _block(device, n, K)
+    block = _block(device, n, K, params["block"])
     count = -(-K // block)
     runs = _kernel(device, "runs", "PPPP", 4, index, "sort", packed)
-    _run(runs, lines * count, n, *items.buffers, *others.buffers, K, block, count, nbytes=16 * n)
+    _run(runs, lines * count, n, *items.buffers, *others.buffers, K, block, count, nbytes=16 * n, local=local)
     if (block.bit_length() - 5) % 2:
         items, others = others, items
     merge = _kernel(device, "merge", "PPPP", 5, index, "sort", packed)
     while block < K:
-        chunk = min(_parameter(device, "chunk"), 2 * block)
+        chunk = min(params["chunk"], 2 * block)
         chunks = -(-K // chunk)
-        _run(merge, lines * chunks, n, *others.buffers, *items.buffers, K, block, chunk, chunks, nbytes=16 * n)
+        _run(merge, lines * chunks, n, *others.buffers, *items.buffers, K, block, chunk, chunks, nbytes=16 * n,
+             local=local)
         items, others = others, items
         block *= 2
     positions = _kernel(device, "positions", "PPP", 1, index, "sort", packed)
-    _run(positions, n, n, out.storage.buffer, *items.buffers, nbytes=16 * n)
+    _run(positions, n, n, out.storage.buffer, *items.buffers, nbytes=16 * n, local=local)
     return out
 
 
-def _block(device: Device, n: int, K: int) -> int:
+def _block(device: Device, n: int, K: int, most: int) -> int:
     """Elements that one work-item sorts: a power of two, 16 at least, small enough that every core has some."""
     block = 16
-    while block < min(K, _parameter(device, "block"), -(-n // (4 * device.facts.compute_units))):
+    while block < min(K, most, -(-n // (4 * device.facts.compute_units))):
         block *= 2
     return block
 

@@ -14,7 +14,7 @@
 ## Operand modes: v unit stride along the row (or flat), z one element a row, g any stride, b one element in all,
 ## k a scalar argument, t transposed (see tiled).
 <%!
-    PARAMS = {"groups_per_unit": (1, 2, 4, 8), "local": (64, 128, 256)}
+    PARAMS = {"groups_per_unit": (1, 2, 4, 8, 16), "local": (64, 128, 256)}
     DOWN, ACROSS = 256, 16
     DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1}, "many": {"groups_per_unit": 16, "local": 256}}
 
