@@ -15,6 +15,7 @@ from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import random as random
+from . import tuning as tuning
 from . import utils as utils
 from . import vision as vision
 from .autograd import Function as Function

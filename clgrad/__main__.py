@@ -1,4 +1,4 @@
-"""The command line: ``python -m clgrad [devices | doctor | bench]``."""
+"""The command line: ``python -m clgrad [devices | doctor | tune | bench]``."""
 
 from __future__ import annotations
 
@@ -63,8 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("devices", help="list devices, facts, verdicts and caches (the default)")
     examine = commands.add_parser("doctor", help="probe every driver in a child process; remember the verdicts")
     examine.add_argument("--seconds", type=float, default=doctor.SECONDS, help="time limit of each probe")
+    commands.add_parser("tune", help="find the fastest parameters of the kernels on a device; tune --help says more",
+                        add_help=False)
     commands.add_parser("bench", help="run tools/bench.py of a checkout; further arguments go to it", add_help=False)
-    options, rest = parser.parse_known_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["tune"]:  # it has a command line of its own, with actions and options in any order
+        from .tuning.cli import main as tune
+
+        return tune(given[1:])
+    options, rest = parser.parse_known_args(given)
     if options.command == "bench":
         return _bench(rest)
     if rest:
