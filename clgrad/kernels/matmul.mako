@@ -59,12 +59,20 @@ def pieces(n):
 <% prelude = context.lookup.get_template("prelude.mako").module %>\
 ${prelude.extensions(acc, ctype, out)}\
 % if activation:
+<%
+    functions = context.lookup.get_template("functions.mako").module
+    own = functions.used(activation[1], acc, form)
+%>\
 % for n in sorted({1, 4, context.get("width", 1)}):
 #define T ${prelude.vec(acc, n)}
 #define K(v) ((T)(${'v' if acc == 'double' else 'v##f'}))
 #define ZERO ((T)(0))
 #define ONE ((T)(1))
+${functions.text(own, n)}\
 static inline T activate${n}(T ${activation[0]}) { return ${activation[1]}; }
+% for name in own:
+#undef ${name}
+% endfor
 #undef T
 #undef K
 #undef ZERO

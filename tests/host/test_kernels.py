@@ -11,8 +11,10 @@ import clgrad
 from clgrad import kernels
 
 TEMPLATES = sorted(Path(clgrad.__file__).parent.glob("kernels/*.mako"))
-# Mako's own names: ${local} writes the template's namespace, not the value given for "local".
-RESERVED = re.compile(r"(?<![\w.\"'])(?:context|UNDEFINED|capture|caller|self|parent|local|next)(?![\w\"'=])")
+# Mako's own names: ${local} writes the template's namespace, not the value given for "local". Used as what they are
+# (capture(...), context.get(...)) they are welcome.
+RESERVED = re.compile(
+    r"(?<![\w.\"'])(?:context(?!\.)|UNDEFINED|capture(?!\()|caller|self|parent|local|next)(?![\w\"'=])")
 EXPRESSION = re.compile(r"\$\{([^}]*)\}|^\s*%(.*)$", re.MULTILINE)
 
 
