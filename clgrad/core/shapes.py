@@ -93,6 +93,8 @@ def expand_strides(shape: Shape, strides: Shape, target: Shape) -> Shape:
 
 def axis_index(op: str, axis: Any, rank: int) -> int:
     """``axis`` as a non-negative int; ShapeError (also an IndexError's wording) when out of range."""
+    if type(axis) is int and -rank <= axis < rank:
+        return axis % rank
     try:
         index = operator.index(axis)
     except TypeError:
@@ -127,7 +129,11 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
 
 def resolve(op: str, size: int, shape: Sequence[int]) -> Shape:
     """``shape`` with one -1 replaced by what ``size`` elements leave for it."""
-    shape = tuple(operator.index(n) for n in shape)
+    return _resolve(op, size, tuple(map(operator.index, shape)))
+
+
+@lru_cache(8192)
+def _resolve(op: str, size: int, shape: Shape) -> Shape:
     unknown = [a for a, n in enumerate(shape) if n == -1]
     known = prod(n for n in shape if n != -1)
     if len(unknown) > 1 or any(n < -1 for n in shape):
@@ -143,6 +149,7 @@ def resolve(op: str, size: int, shape: Sequence[int]) -> Shape:
     return shape
 
 
+@lru_cache(8192)
 def view_strides(shape: Shape, strides: Shape, target: Shape) -> Shape | None:
     """Strides that read the same memory as ``target``, or None where a copy is needed."""
     if 0 in target:

@@ -54,6 +54,7 @@ class Expression:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
+    device: Device
     kernel: Kernel
     gsize: tuple[int, ...]
     lsize: tuple[int, ...]
@@ -75,34 +76,19 @@ class Elementwise:
 
     def __call__(self, *operands: Any, out: Array | None = None) -> Array:
         key: list[Any] = []
-        device = None if out is None else out.storage.device
-        large = out is not None and out.storage.nbytes >= INT_BYTES
-        for x in operands:
+        for x in operands if out is None else (*operands, out):
             if type(x) is Array:
                 storage = x.storage
-                key += (x.shape, x.strides, x.dtype)
-                if device is None:
-                    device = storage.device
-                elif storage.device is not device:
-                    same_device(self.expression.name, [a for a in operands if type(a) is Array])
-                if storage.nbytes >= INT_BYTES:
-                    large = True
+                key += (x.shape, x.strides, x.dtype, storage.device, storage.nbytes >= INT_BYTES)
             elif type(x) in _SCALARS:
                 key.append(type(x))
             else:
                 return self(*map(self._operand, operands), out=out)
-        if device is None:
-            raise DTypeError(bad(self.expression.name, "only Python scalars", "at least one array",
-                                 "Wrap one with clgrad.tensor()."))
-        key += (device, large)
-        if out is not None:
-            key += (out.shape, out.strides, out.dtype)
-        key = tuple(key)
-        plan = self._plans.get(key)
+        plan = self._plans.get(known := tuple(key))
         if plan is None:
-            plan = self._plans.put(key, self._plan(operands, device, out))
+            plan = self._plans.put(known, self._plan(operands, out))
         if out is None:
-            out = Array(Storage(device, plan.nbytes), plan.shape, plan.strides, 0, plan.dtype)
+            out = Array(Storage(plan.device, plan.nbytes), plan.shape, plan.strides, 0, plan.dtype)
         if plan.nbytes == 0:
             return out
         args: list[Any] = [out.storage.buffer, out.offset]
@@ -161,10 +147,14 @@ class Elementwise:
                                     f"{info.min} to {info.max} for {compute.name}", "Convert the array first."))
         return int(value)
 
-    def _plan(self, operands: Sequence[Any], device: Device, out: Array | None) -> _Plan:
+    def _plan(self, operands: Sequence[Any], out: Array | None) -> _Plan:
         e = self.expression
-        compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
         arrays = [x for x in operands if type(x) is Array]
+        if not arrays and out is None:
+            raise DTypeError(bad(e.name, "only Python scalars", "at least one array",
+                                 "Wrap one with clgrad.tensor()."))
+        device = same_device(e.name, arrays if out is None else [*arrays, out])
+        compute, result = e.rule(e.name, [x.dtype if type(x) is Array else type(x) for x in operands])
         result = result if out is None else out.dtype
         # A number alone has no dtype that its target could not hold better; reals into complex memory need complex C.
         if not arrays or (result.kind == "c" and compute.kind != "c"):
@@ -186,7 +176,7 @@ class Elementwise:
         i = letter(index)
         signature = "P" + i
         if size == 0:
-            return _Plan(None, (), (), (), shape, strides, result, compute, 0, 0)
+            return _Plan(device, None, (), (), (), shape, strides, result, compute, 0, 0)
         params = tuned.params(device, "elementwise", compute.name, values["layout"], (size,), _default(device))
         if flat:
             modes = ["k" if type(x) is not Array else "v" if x.size != 1 or size == 1 else "b" for x in operands]
@@ -214,7 +204,7 @@ class Elementwise:
         k = kernel(device, "elementwise", "elementwise", signature, e.name, **values)
         gsize, lsize = _sizes(device, k, prod(shape), size, params)
         traffic = out_bytes + sum(a.nbytes for a in varying)
-        return _Plan(k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
+        return _Plan(device, k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
 
 
 def _real(value: float, d: DType) -> float:

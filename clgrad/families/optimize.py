@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ..ndarray import Array, from_host, full, move
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
 
 _MOST_TENSORS = 64  # of one launch: more would cost more in arguments than a second launch does
 _LEAST_ITEMS = 4096
@@ -37,6 +38,7 @@ class Update:
     lines: tuple[tuple[str, str], ...]
     reads: tuple[str, ...] = ()
 
+    @lru_cache(64)  # noqa: B019 (records live as long as the module)
     def states_of(self, options: frozenset[str]) -> tuple[str, ...]:
         """Names of the states kept under these options."""
         return _chosen(self.states, options)
@@ -109,31 +111,37 @@ class Block:
         parameters' dtype; ``scalars`` and ``reads`` follow the record's names, the latter of the dtype of the states
         and each at the start of its memory.
         """
-        offsets = tuple((p.offset, g.offset) for p, g in zip(params, grads))
-        large = max((a.storage.nbytes for a in (*params, *grads)), default=0)
-        key = (record.name, options, members, offsets, large)
+        offsets: list[tuple[int, int]] = []
+        buffers: list[tuple] = []
+        large = False
+        for p, g in zip(params, grads):
+            mine, other = p.storage, g.storage
+            offsets.append((p.offset, g.offset))
+            buffers.append((mine.buffer, other.buffer))
+            large = large or mine.nbytes >= INT_BYTES or other.nbytes >= INT_BYTES
+            mine.version += 1
+        key = (record, options, members, tuple(offsets), large)
         plan = self.plans.get(key)
         if plan is None:
             plan = self.plans.put(key, self._plan(record, options, members, offsets, large))
         flats = [self.flats[s].storage.buffer for s in record.states_of(options)]
         flats += [r.storage.buffer for r in reads]
         for step in plan:
-            pointers = [b for m in step.members for b in (params[m].storage.buffer, grads[m].storage.buffer)]
-            launch(step.kernel, step.gsize, step.lsize, *pointers, *flats, step.table.storage.buffer, step.units,
-                   *scalars, nbytes=step.nbytes)
-        for a in (*params, *self.flats.values()):
+            launch(step.kernel, step.gsize, step.lsize, *[b for m in step.members for b in buffers[m]], *flats,
+                   step.table.storage.buffer, step.units, *scalars, nbytes=step.nbytes)
+        for a in self.flats.values():
             a.storage.version += 1
 
     def _plan(self, record: Update, options: frozenset[str], members: tuple[int, ...],
-              offsets: tuple[tuple[int, int], ...], large: int) -> tuple[_Launch, ...]:
-        index = index_type(large, *(f.nbytes for f in self.flats.values()))
+              offsets: Sequence[tuple[int, int]], large: bool) -> tuple[_Launch, ...]:
+        index = "long" if large else index_type(*(f.nbytes for f in self.flats.values()))
         limit = most_tensors(self.device, len(record.states_of(options)), len(record.scalars) + len(record.reads))
         filled = [m for m, member in enumerate(members) if self.sizes[member]]
         return tuple(self._launch(record, options, members, offsets, index, filled[at:at + limit], limit)
                      for at in range(0, len(filled), limit))
 
     def _launch(self, record: Update, options: frozenset[str], members: tuple[int, ...],
-                offsets: tuple[tuple[int, int], ...], index: str, part: list[int], limit: int) -> _Launch:
+                offsets: Sequence[tuple[int, int]], index: str, part: list[int], limit: int) -> _Launch:
         sizes = [self.sizes[members[m]] for m in part]
         states = record.states_of(options)
         # Few signatures, so few builds: beyond eight tensors, the count is rounded up and the last one repeated.

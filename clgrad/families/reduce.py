@@ -11,7 +11,7 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, empty
+from ..ndarray import Array, Storage, empty
 from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
@@ -92,6 +92,11 @@ class _Plan:
     dtype: DType
     nbytes: int
 
+    def result(self, device: Device) -> Array:
+        """The array that a call fills."""
+        nbytes = prod(self.shape) * self.dtype.itemsize
+        return Array(Storage(device, nbytes), self.shape, shapes.contiguous_strides(self.shape), 0, self.dtype)
+
 
 class Reduce:
     """Callable that reduces an Array over ``dim`` (None: all axes, an int, or several)."""
@@ -106,8 +111,8 @@ class Reduce:
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans.put(key, self._plan(x, dim, keepdim, accumulate))
-        out = empty(plan.shape, plan.dtype, x.storage.device)
-        if out.size == 0:
+        out = plan.result(x.storage.device)
+        if out.storage.nbytes == 0:
             return out
         source, offset = x.storage.buffer, x.offset
         if plan.partial is not None:

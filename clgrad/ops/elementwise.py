@@ -155,8 +155,11 @@ power = elementwise(
     grad=[lambda g, x, y: _power_slope(g, x, y), lambda g, x, y, out: _exponent_slope(g, x, y, out)],
     cases=(Case(((3, 5), (3, 5))), Case(((3, 1), (5,))), Case(((2, 0), (1,)))),
     doc="x to the power y by the general formula; see pow.")
-square = elementwise("square", "x", c={"c": "c_mul(x, x)", "iuf": "x * x"}, grad=[lambda g, x: g * (x * 2)],
-                     ref=np.square, kinds=_NUMBERS, doc="x * x.")
+square = elementwise("square", "x", c={"c": "c_mul(x, x)", "iuf": "x * x"}, ref=np.square, kinds=_NUMBERS,
+                     grad=[lambda g, x: _square_backward(g, x)], doc="x * x.")
+_square_backward = elementwise("square_backward", "dy, x", c={"c": "c_mul(dy, x + x)", "f": "dy * (x + x)"}, kinds="fc",
+                               grad=[lambda g, x: _square_backward(g, x), lambda g, dy: _square_backward(g, dy)],
+                               ref=lambda dy, x: dy * 2 * x, public=False, method=False, doc="dy * 2 * x.")
 sqrt = elementwise("sqrt", "x", c={"c": "c_sqrt(x)", "f": "sqrt(x)"}, dtype=FLOAT, domain=(0.2, 4),
                    grad=[lambda g, out: g * 0.5 / out], ref=np.sqrt, kinds=_ANY, doc="Square root; NaN below zero.")
 rsqrt = elementwise("rsqrt", "x", c={"c": "c_div(ONE, c_sqrt(x))", "f": "ONE / sqrt(x)"}, dtype=FLOAT, kinds=_ANY,
@@ -295,13 +298,20 @@ _share = elementwise("share", "x, y", c="(x > y) ? ONE : ((x == y) ? K(0.5) : ZE
                      kinds="f",
                      doc="Part of maximum(x, y) that is x: 1, 0, or 1/2 at a tie.")
 _clamp_min = elementwise("clamp_min", "x, low", c="((x < low) || (low != low)) ? low : x", ref=np.maximum,
-                         grad=[lambda g, x, low: where(ge(x, low), g, 0.0),
+                         grad=[lambda g, x, low: _at_least(g, x, low),
                                lambda g, x, low: where(lt(x, low), g, 0.0)],
                          doc="x, but at least ``low``.", keywords={"low": "min"})
 _clamp_max = elementwise("clamp_max", "x, high", c="((x > high) || (high != high)) ? high : x", ref=np.minimum,
-                         grad=[lambda g, x, high: where(le(x, high), g, 0.0),
+                         grad=[lambda g, x, high: _at_most(g, x, high),
                                lambda g, x, high: where(gt(x, high), g, 0.0)],
                          doc="x, but at most ``high``.", keywords={"high": "max"})
+_at_least = elementwise("at_least", "dy, x, low", c="(x >= low) ? dy : ZERO", kinds="f", public=False, method=False,
+                        grad=[lambda g, x, low: _at_least(g, x, low), ZERO_GRAD, ZERO_GRAD],
+                        ref=lambda dy, x, low: np.where(x >= low, dy, 0), doc="dy where x is at least ``low``, else 0.")
+_at_most = elementwise("at_most", "dy, x, high", c="(x <= high) ? dy : ZERO", kinds="f", public=False, method=False,
+                       grad=[lambda g, x, high: _at_most(g, x, high), ZERO_GRAD, ZERO_GRAD],
+                       ref=lambda dy, x, high: np.where(x <= high, dy, 0),
+                       doc="dy where x is at most ``high``, else 0.")
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:

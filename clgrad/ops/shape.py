@@ -18,7 +18,7 @@ from .elementwise import assign, contiguous
 
 
 def _ints(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, Sequence) else (value,)
+    return value if type(value) is tuple else tuple(value) if isinstance(value, Sequence) else (value,)
 
 
 def _reshape(x: Array, shape: Any) -> Array:
@@ -50,11 +50,11 @@ _view_record = driver("view", "x, shape", "shape", run=_view, cases=(), variadic
 
 
 def _permute(x: Array, dims: Any) -> Array:
-    dims = _ints(dims)
-    order = [shapes.axis_index("permute", d, x.ndim) for d in dims]
-    if sorted(order) != list(range(x.ndim)):
-        raise ShapeError(bad("permute", f"dims {dims} for shape {x.shape}", "every axis once", "Name each axis."))
-    return x.view(tuple(x.shape[a] for a in order), tuple(x.strides[a] for a in order), x.offset)
+    shape, strides, dims = x.shape, x.strides, _ints(dims)
+    order = [shapes.axis_index("permute", d, len(shape)) for d in dims]
+    if len(order) != len(shape) or len(set(order)) != len(order):
+        raise ShapeError(bad("permute", f"dims {dims} for shape {shape}", "every axis once", "Name each axis."))
+    return x.view(tuple([shape[a] for a in order]), tuple([strides[a] for a in order]), x.offset)
 
 
 def _inverse(dims: Any, rank: int) -> list[int]:

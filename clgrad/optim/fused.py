@@ -30,6 +30,7 @@ class _Seat:
     block: Block
     member: int
     states: dict[str, Variable]
+    data: Array  # the parameter's when it was last compared with the block
     used: bool = False
 
 
@@ -140,7 +141,7 @@ class Fused(Optimizer):
         if g.shape != data.shape:
             raise ShapeError(bad(f"{self._name}.step", f"a gradient of shape {g.shape}", f"{data.shape}",
                                  "Set .grad to None, or to an array of the parameter's shape."))
-        if g.device is not data.device:
+        if g.storage.device is not data.storage.device:
             raise DeviceError(bad(f"{self._name}.step", f"a gradient on {g.device}", f"{data.device}",
                                   "Call zero_grad() after moving a model."))
         g = g if g.dtype is data.dtype else g.astype(data.dtype)
@@ -153,15 +154,20 @@ class Fused(Optimizer):
         names, seats = self.update.states_of(options), self._seats
         new: dict[tuple, list[Variable]] = {}
         for p in params:
-            seat = seats.get(p)
-            if seat is None or (seat.block.states, seat.block.device, seat.block.dtype,
-                                seat.block.sizes[seat.member]) != (names, p.device, p.dtype, p.numel()):
-                new.setdefault((p.device, p.dtype), []).append(p)
+            seat, data = seats.get(p), p.data
+            if seat is not None and seat.block.states == names:
+                if seat.data is data:
+                    continue
+                if (seat.block.device, seat.block.dtype, seat.block.sizes[seat.member]) == (
+                        data.device, data.dtype, data.size):
+                    seat.data = data
+                    continue
+            new.setdefault((data.device, data.dtype), []).append(p)
         for (device, dtype), members in new.items():
             block = Block(device, dtype, tuple(p.numel() for p in members), names, self.starts(group))
             for number, p in enumerate(members):
                 views = {name: Variable(block.state(name, number, p.shape)) for name in names}
-                seats[p] = _Seat(block, number, views)
+                seats[p] = _Seat(block, number, views, p.data)
 
     def _enter(self, p: Variable, group: dict[str, Any]) -> tuple[Numbers, bool]:
         """Make ``state[p]`` and the parameter's seat agree; its numbers, and whether states begin now.
