@@ -126,6 +126,7 @@ class Op:
     joint: Rule | None = None
     saves: tuple[str, ...] = ()
     saved_tensors: tuple[int | None, ...] = ()  # which tensor each of them is; None: the result
+    saved_for: tuple[tuple[int, ...], ...] = ()  # which tensors' gradients need it
     differentiable: bool = False
     signature: Any = None
 
@@ -188,6 +189,8 @@ class Op:
         put("saves", tuple(n for n in (*self.tensors, "out") if n in wanted))
         put("saved_tensors", tuple(None if n == "out" else self.tensors.index(n) for n in self.saves))
         rules = tuple(Rule(e, tuple(map(self._source, each))) if callable(e) else e for e, each in zip(entries, names))
+        put("saved_for", tuple(tuple(range(len(self.tensors))) if joint or self.sequence else
+                               tuple(t for t, each in enumerate(names) if n in each) for n in self.saves))
         put("joint", rules[0] if joint else None)
         put("rules", () if joint else rules)
 

@@ -185,7 +185,7 @@ class Saved:
 
 class OpNode(Node):
     """The node of a record. ``saved`` follows the record's ``saves``; of several tensors or results an entry is a
-    list."""
+    list, and None what only gradients that nobody wants would need."""
 
     __slots__ = ("attrs", "op", "saved")
 
@@ -196,8 +196,10 @@ class OpNode(Node):
         self.attrs = attrs
         edges = self.edges
         saved: list[Any] = []
-        for at in op.saved_tensors:
-            if at is None:
+        for at, users in zip(op.saved_tensors, op.saved_for):
+            if not op.sequence and not [u for u in users if edges[u] is not None]:
+                saved.append(None)
+            elif at is None:
                 saved.append(Saved(out, None) if type(out) is Array else [Saved(o, None) for o in out])
             elif op.sequence:
                 saved.append([Saved(a, e) for a, e in zip(arrays, edges)])
@@ -272,7 +274,7 @@ class OpNode(Node):
     def saved_arrays(self) -> Sequence[Array]:
         kept = []
         for s in self.saved or ():
-            kept += (s,) if type(s) is Saved else s
+            kept += (s,) if type(s) is Saved else s or ()
         return [s.array for s in kept if type(s.array) is Array]
 
     def release(self) -> None:

@@ -49,6 +49,17 @@ def test_backward_frees_what_it_has_used(device) -> None:
     assert pool.peak - before <= 4 * 4 * size
 
 
+def test_what_no_wanted_gradient_needs_is_not_saved(device) -> None:
+    w, factor = clgrad.ones(3, requires_grad=True), clgrad.ones(3)
+    activation = w + 1
+    held = weakref.ref(activation.storage)
+    out = activation * factor  # its gradient needs the factor alone
+    del activation
+    assert held() is None
+    out.sum().backward()
+    assert w.grad.tolist() == [1, 1, 1]
+
+
 def test_a_gradient_that_is_a_saved_value_is_copied(device) -> None:
     x = leaf(2, 3)
     w = clgrad.tensor([5.0, 7.0])
