@@ -106,11 +106,14 @@ def backward(f: Callable[..., Any], *arrays: Callable[[], np.ndarray]) -> Builde
         hosts = [a() for a in arrays]
         held = [lib.put(h) for h in hosts]
         wanted = [x.requires_grad_() for x, h in zip(held, hosts) if h.dtype.kind == "f"]
-        out = f(F, *held)
-        g = lib.put(random(*out.shape)) if out.shape else None
+        g = None
 
         def step() -> Any:
-            f(F, *held).backward(g)
+            nonlocal g
+            out = f(F, *held)
+            if g is None and out.shape:  # at the first step, not before: nothing is to be built until then
+                g = lib.put(random(*out.shape))
+            out.backward(g)
             found = [x.grad for x in wanted]
             for x in wanted:
                 x.grad = None

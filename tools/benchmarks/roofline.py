@@ -209,6 +209,11 @@ def measure(clgrad: Any, device: Any) -> dict[str, dict[str, Any]]:
             "copy": _best(list(copies(clgrad, device)), clgrad.synchronize)}
 
 
+def better(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of two roofs of one device, the higher of each figure."""
+    return {k: max((r[k] for r in (a, b) if k in r), key=lambda found: found["rate"]) for k in {**a, **b}}
+
+
 def summary(found: dict[str, dict[str, Any]]) -> str:
     """The figures in a line."""
     peaks = ", ".join(f"{found[k]['rate'] / 1e9:.0f} GFLOP/s {k}" for k in ("float32", "float64") if found[k]["rate"])
