@@ -10,6 +10,12 @@ end, with what its columns mean.
     python tools/bench.py --json new.json --compare old.json     beside an earlier run
     python tools/bench.py --json run.json --resume --limit 60    in parts: call it until nothing is left
     python tools/bench.py --json run.json --refresh --only conv  take some of its rows anew
+    python tools/bench.py --growth alone --plot growth.png       time of a unit of work as sizes grow
+
+All that docs/benchmarks.md holds, in parts of a minute; to be called until nothing is left:
+
+    python tools/bench.py --roofline --growth --json docs/benchmarks.json --resume --limit 60 \\
+        --plot docs/benchmarks.png --markdown docs/benchmarks.md
 """
 
 from __future__ import annotations
@@ -17,9 +23,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import machine, report, roofline
+from benchmarks import document, growth, machine, plot, report, roofline
 from benchmarks.case import Case
 from benchmarks.catalogue import CASES
 from benchmarks.libraries import LIBRARIES, installed
@@ -45,11 +52,18 @@ def _arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--roofline", nargs="?", const="also", choices=("also", "alone"),
                         help="find the FMA peak and copy bandwidth of clgrad's devices, and set each row beside them; "
                              "alone: without any case")
+    parser.add_argument("--growth", nargs="?", const="also", choices=("also", "alone"),
+                        help="time of a unit of work as matrices, batches and sequences grow; alone: without the rest")
     parser.add_argument("--json", type=Path, help="file to keep the figures in, written after each case")
     parser.add_argument("--resume", action="store_true", help="keep what is in the --json file and measure what is not")
     parser.add_argument("--refresh", action="store_true", help="keep what is in it, but measure the chosen cases anew")
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="begin no further case after so long")
     parser.add_argument("--compare", type=Path, help="file of an older run to set beside this one")
+    parser.add_argument("--plot", type=Path, metavar="PNG",
+                        help="picture of the ratios; that of growth has -growth at the end of its name")
+    parser.add_argument("--markdown", type=Path, metavar="MD",
+                        help="write machine, versions, roofline, tables and growth to a page; remarks between "
+                             "<!-- notes: ... --> and <!-- /notes --> in it stay")
     parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
     options = parser.parse_args(given)
     if (options.resume or options.refresh) and not options.json:
@@ -59,16 +73,22 @@ def _arguments(given: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def chosen(only: str) -> list[Case]:
+def chosen(only: str, cases: Sequence[Case] = CASES) -> list[Case]:
     """The cases of which a part of ``only`` is the name, or else of whose name it is a part."""
-    names = [c.name.lower() for c in CASES]
+    names = [c.name.lower() for c in cases]
     found: set[int] = set()
     for wanted in (p.strip() for p in only.lower().split(",")):
         hits = {i for i, n in enumerate(names) if n == wanted} or {i for i, n in enumerate(names) if wanted in n}
         if not hits:
             raise Refused(f"no case has {wanted!r} in its name; --list shows them")
         found |= hits
-    return [CASES[i] for i in sorted(found)]
+    return [cases[i] for i in sorted(found)]
+
+
+def _all(options: argparse.Namespace) -> list[Case]:
+    """The cases that the options are about, --only aside."""
+    alone = "alone" in (options.roofline, options.growth)
+    return [*([] if alone else CASES), *(growth.CASES if options.growth else [])]
 
 
 def _earlier(options: argparse.Namespace) -> Run:
@@ -132,15 +152,22 @@ def _tell(options: argparse.Namespace, cases: list[Case], run: Run, busy: str) -
         print(f"roofline of {label}: {roofline.summary(found)}  ")
     print(f"{run.machine['processor']}, {run.machine['cores']} cores; {options.rounds * options.times} samples each"
           + (f"; {busy}" if busy else ""))
-    rows = run.ordered(cases)
+    rows = run.ordered(c for c in cases if c not in growth.CASES)
     if rows:
         old = Run.read(options.compare).rows if options.compare else None
         print("\n" + report.legend(bool(run.roofline), options.keep_caches) + "\n")
         print("\n".join(report.table(run, rows, old)))
+    if options.growth:
+        for series in growth.SERIES:
+            if series.labels(run):
+                print(f"\n{series.name}\n\n" + "\n".join(growth.table(series, run)))
 
 
 def _run(options: argparse.Namespace) -> None:
-    cases = [] if options.roofline == "alone" else chosen(options.only)
+    every = _all(options)
+    cases = chosen(options.only, every) if every else []
+    if options.plot:
+        plot.require()  # before the work rather than behind it
     run, busy = _earlier(options), machine.busy()
     workers = _open(options)
     try:
@@ -157,6 +184,9 @@ def _run(options: argparse.Namespace) -> None:
         for w in workers:
             w.close()
     _tell(options, cases, run, busy)
+    pictures = plot.draw(run, options.plot) if options.plot else []
+    if options.markdown:
+        document.write(options.markdown, run, pictures, busy)
     if left:
         print(f"{left} cases are left; run it again with --resume", file=sys.stderr)
 
@@ -168,11 +198,11 @@ def main(given: list[str] | None = None) -> int:
         worker(options.worker, options.device[0] if options.device else None, options.keep_caches)
         return 0
     if options.list:
-        print("\n".join(c.name for c in CASES))
+        print("\n".join(c.name for c in (*CASES, *(growth.CASES if options.growth else []))))
         return 0
     try:
         _run(options)
-    except (Refused, ValueError, OSError) as refused:
+    except (Refused, ValueError, OSError, ImportError) as refused:
         print(f"bench: {refused}", file=sys.stderr)
         return 2
     return 0

@@ -35,7 +35,8 @@ def _reductions() -> Iterator[Case]:
     for shape in ((64, 512, 512), (4096, 64, 64)):
         yield moving(f"sum axis 1 of {joined(shape)}", 4 * _M16, (floats(*shape),),
                      lambda np_, a: a.sum(1))
-    yield moving("max axis 1 of 4096x4096", 4 * _M16, (floats(*_SQUARE),), lambda np_, a: np_.amax(a, 1))
+    yield moving("max axis 1 of 4096x4096", 4 * _M16, (floats(*_SQUARE),), lambda np_, a: np_.amax(a, 1),
+                 tinygrad=lambda np_, a: a.max(1))
 
 
 def _indexing() -> Iterator[Case]:
@@ -43,7 +44,7 @@ def _indexing() -> Iterator[Case]:
     yield moving("take rows of 65536x256", 8 * _M16, (table, rows), lambda np_, a, i: a[i])
     yield moving("take_along axis 1 of 4096x4096", 16 * _M16, (floats(*_SQUARE), integers(4096, *_SQUARE)),
                  lambda np_, a, i: np_.take_along_axis(a, i, 1), clgrad=lambda np_, a, i: np_.gather(a, 1, i),
-                 torch=lambda np_, a, i: np_.gather(a, 1, i))
+                 torch=lambda np_, a, i: np_.gather(a, 1, i), tinygrad=lambda np_, a, i: a.gather(1, i))
     yield moving("take 16 M at random", 16 * _M16, (floats(_M16), integers(_M16, _M16)), lambda np_, a, i: a[i])
 
     def put(np_: Any, a: Any, i: Any, v: Any) -> Any:
@@ -59,9 +60,9 @@ def _indexing() -> Iterator[Case]:
     for name, arrays, work in (("rows of 65536x256", (table, rows, table), 12 * _M16),
                                ("16 M at random", (floats(_M16), integers(_M16, _M16), floats(_M16)), 20 * _M16)):
         yield moving(f"put {name}", work, arrays, lambda np_, a, i, v: a.index_put((i,), v), numpy=put,
-                     jax=lambda np_, a, i, v: a.at[i].set(v))
+                     jax=lambda np_, a, i, v: a.at[i].set(v), tinygrad=None)
         yield moving(f"add {name}", work, arrays, lambda np_, a, i, v: a.index_add(0, i, v), numpy=add,
-                     jax=lambda np_, a, i, v: a.at[i].add(v))
+                     jax=lambda np_, a, i, v: a.at[i].add(v), tinygrad=None)
 
 
 def _orders() -> Iterator[Case]:
@@ -69,19 +70,21 @@ def _orders() -> Iterator[Case]:
         return np.sort(np.partition(a, -k, -1)[..., -k:], -1)
 
     line, square = (normal(_M16),), (normal(*_SQUARE),)
-    sorts = {"clgrad": lambda np_, a: np_.array.sort(getattr(a, "data", a)), "torch": lambda np_, a: np_.sort(a).values}
+    sorts = {"clgrad": lambda np_, a: np_.array.sort(getattr(a, "data", a)), "torch": lambda np_, a: np_.sort(a).values,
+             "tinygrad": None}
     for name, arrays in (("16 M", line), ("rows of 4096x4096", square)):
         yield moving(f"sort {name}", 8 * _M16, arrays, lambda np_, a: np_.sort(a), **sorts)
-        yield moving(f"argsort {name}", 12 * _M16, arrays, lambda np_, a: np_.argsort(a))
-    yield moving("sort with indices 16 M", 16 * _M16, line, lambda np_, a: np_.sort(a), numpy=None, jax=None)
+        yield moving(f"argsort {name}", 12 * _M16, arrays, lambda np_, a: np_.argsort(a), tinygrad=None)
+    yield moving("sort with indices 16 M", 16 * _M16, line, lambda np_, a: np_.sort(a), numpy=None, jax=None,
+                 tinygrad=None)
     yield moving("sort 16 M int32", 8 * _M16, (integers(1 << 31, _M16, dtype=np.int32),), lambda np_, a: np_.sort(a),
                  **sorts)
     for name, k, arrays in (("100 of 16 M", 100, line), ("10 of rows of 4096x4096", 10, square)):
         yield moving(f"topk {name}", 4 * _M16, arrays, lambda np_, a, k=k: np_.topk(a, k),
-                     numpy=lambda np_, a, k=k: chosen(np_, a, k), jax=None)
-    yield moving("median of 16 M", 4 * _M16, line, lambda np_, a: np_.median(a))
+                     numpy=lambda np_, a, k=k: chosen(np_, a, k), jax=None, tinygrad=None)
+    yield moving("median of 16 M", 4 * _M16, line, lambda np_, a: np_.median(a), tinygrad=None)
     yield moving("unique of 16 M int32", 4 * _M16, (integers(1 << 20, _M16, dtype=np.int32),),
-                 lambda np_, a: np_.unique(a), jax=None)
+                 lambda np_, a: np_.unique(a), jax=None, tinygrad=None)
 
 
 def _scans() -> Iterator[Case]:

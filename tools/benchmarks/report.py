@@ -10,23 +10,29 @@ from .catalogue import BY_NAME
 from .memory import COPY
 from .results import Key, Row, Run, is_clgrad, yardstick
 
-LEGEND = """\
-Median: of the time of a step, from many in a row and one synchronisation at their end; quartiles of the samples beside
-it. {share} First call: the first step in a process that has built nothing{caches}; inputs and parameters are there.
-Memory: at most in use over inputs and steps; for clgrad what its pool has given out, for the others what their process
-grew by (on CUDA, what PyTorch counts). Ratio: the library's median over clgrad's, above 1 where clgrad is faster."""
-
 _ROOFLINE = """\
-Of roofline: FLOP beside the peak of the device's multiply-adds (of float64 for float64, else of float32), bytes that
-must be moved at least beside its best copy, which counts bytes read and bytes written: a step that only reads, writes
-where it has read, or finds its data in a cache may exceed 100 %, as may a convolution that saves multiplications."""
-_COPY = f'Of a copy: the rate of bytes that must be moved at least, beside that of clgrad\'s "{COPY}" in the same run.'
+- of roofline: FLOP beside the peak of the device's multiply-adds (of float64 for float64, else of float32); bytes that
+  must be moved at least, beside its best copy, which counts bytes read and bytes written. A step that only reads, that
+  writes where it has read, or that finds its data in a cache may exceed 100 %, as may a convolution that saves
+  multiplications."""
+_COPY = f'- of a copy: the rate of bytes that must be moved at least, beside clgrad\'s "{COPY}" in the same run.'
+_FIRST = """\
+- first call: the first step in a process that has built nothing, with empty caches on the disk; inputs and parameters
+  are in place."""
+_KEPT = "- first call: the first step in a process, which finds what earlier processes left in caches on the disk."
+_LEGEND = """\
+- median: of the time of a step, from many in a row and one synchronisation at their end; beside it the quartiles of
+  the samples.
+{share}
+{first}
+- memory: at most in use over inputs and steps; for clgrad what its pool has given out, for the others what their
+  process grew by (on CUDA, what PyTorch counts).
+- ratio: the library's median over clgrad's, above 1 where clgrad is faster."""
 
 
 def legend(rooflines: bool, keep_caches: bool = False) -> str:
     """What the columns mean."""
-    return LEGEND.format(share=_ROOFLINE if rooflines else _COPY,
-                         caches=" (but finds what earlier ones left on the disk)" if keep_caches else "")
+    return _LEGEND.format(share=_ROOFLINE if rooflines else _COPY, first=_KEPT if keep_caches else _FIRST)
 
 
 def figure(value: float) -> str:
@@ -101,19 +107,20 @@ def table(run: Run, rows: list[Row], old: dict[Key, Row] | None = None) -> Itera
     yield "| " + " | ".join(titles) + " |"
     yield "|---|---" + "|--:" * (len(titles) - 2) + "|"
     for r in rows:
-        cells = [r.case, r.library, *(_failed(r) if r.error else _cells(run, r, ours))]
+        told = [r.case, r.library, *(_failed(r) if r.error else cells(run, r, ours))]
         if old is not None:
             before = old.get(r.key)
-            told = before is not None and not before.error and not r.error
-            cells += [figure(before.median), change(before, r)] if told else ["", ""]
-        yield "| " + " | ".join(cells) + " |"
+            both = before is not None and not before.error and not r.error
+            told += [figure(before.median), change(before, r)] if both else ["", ""]
+        yield "| " + " | ".join(told) + " |"
 
 
 def _failed(r: Row) -> list[str]:
     return ["failed", r.error.replace("|", "/"), "", "", "", "", ""]
 
 
-def _cells(run: Run, r: Row, ours: dict[str, float]) -> list[str]:
+def cells(run: Run, r: Row, ours: dict[str, float]) -> list[str]:
+    """Of a row: median, quartiles, rate, share, first call, memory, ratio."""
     case = BY_NAME.get(r.case)
     return [figure(r.median), f"{figure(r.low)} - {figure(r.high)}", rate(case, r.median) if case else "", part(run, r),
             "" if r.first is None else figure(r.first / 1e3), "" if r.memory is None else figure(r.memory / 1e6),

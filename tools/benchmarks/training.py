@@ -71,7 +71,7 @@ def _labels(lib: Any, n: int, classes: int = 10) -> Any:
     return lib.put(np.random.default_rng(1).integers(0, classes, n))
 
 
-def _train(make: Callable[[Any], Any], shape: tuple[int, ...], optimizer: str, **options: Any) -> Builder:
+def train(make: Callable[[Any], Any], shape: tuple[int, ...], optimizer: str, **options: Any) -> Builder:
     """clgrad and PyTorch: a step of ``make(nn)`` on a batch of images or rows, with cross entropy."""
     def build(lib: Any) -> Step:
         nn, optim = lib.module("nn"), lib.module("optim")
@@ -241,13 +241,13 @@ _MLP = (1000, 100, 10)
 CASES = (
     Case("two layers 64x1000x100x10", {"*": _two_layers_eager, "numpy": _two_layers_numpy, "jax": _two_layers_jax},
          _layers_flops(64, *_MLP)),
-    Case("Sequential 64x1000x100x10, Adam", {"*": _train(_layers(*_MLP), (64, 1000), "Adam", lr=1e-4)},
+    Case("Sequential 64x1000x100x10, Adam", {"*": train(_layers(*_MLP), (64, 1000), "Adam", lr=1e-4)},
          _layers_flops(64, *_MLP), skip=OTHERS),
-    Case("digits MLP, batch 64, Adam", {"*": _train(_layers(64, 128, 10), (64, 64), "Adam", lr=1e-3)},
+    Case("digits MLP, batch 64, Adam", {"*": train(_layers(64, 128, 10), (64, 64), "Adam", lr=1e-3)},
          _layers_flops(64, 64, 128, 10), skip=OTHERS),
-    *(Case(f"LeNet, batch {n}, SGD", {"*": _train(lenet, (n, 3, 32, 32), "SGD", lr=1e-3, momentum=0.9)},
+    *(Case(f"LeNet, batch {n}, SGD", {"*": train(lenet, (n, 3, 32, 32), "SGD", lr=1e-3, momentum=0.9)},
            lenet_flops(n), skip=OTHERS) for n in (4, 64)),
-    Case("ResNet-18, batch 16, training", {"*": _train(_resnet, (16, 3, 32, 32), "SGD", lr=1e-3, momentum=0.9)},
+    Case("ResNet-18, batch 16, training", {"*": train(_resnet, (16, 3, 32, 32), "SGD", lr=1e-3, momentum=0.9)},
          3 * _resnet_flops(16), skip=OTHERS),
     Case("ResNet-18, batch 16, inference", {"*": _infer(_resnet, (16, 3, 32, 32))}, _resnet_flops(16), skip=OTHERS),
     Case("Transformer encoder 4x256, 8x128 tokens, AdamW", {"*": encoder(8, 128)}, encoder_flops(8, 128), skip=OTHERS),

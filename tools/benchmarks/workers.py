@@ -31,6 +31,7 @@ COMMAND = str(ROOT / "tools" / "bench.py")
 SAMPLE_SECONDS = 0.05
 FORKS = sys.platform == "linux"
 _WARM = 3  # steps before a time counts
+_SLOW = 0.3  # seconds of a step that is long enough to be a turn by itself
 
 
 # The child's side --------------------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@ class Session:
         self.lib: Library = OPEN[name](device, empty)
         self.step: Step = lambda: None
         self.count = 1
+        self.slow = False
 
     def about(self) -> dict:
         """What the library is and computes on."""
@@ -69,10 +71,13 @@ class Session:
         while (seconds := self._time(count)) < SAMPLE_SECONDS / 4 and count < 1 << 16:
             count *= 2
         self.count = max(1, round(count * SAMPLE_SECONDS / max(seconds, 1e-9)))
+        self.slow = seconds / count > _SLOW
         return {"count": self.count, "first": first, "memory": lib.peak_memory()}
 
     def sample(self, times: int) -> dict:
-        """Seconds a step, ``times`` times; one more run before wakes the threads."""
+        """Seconds a step, ``times`` times; one more run before wakes the threads. Slow steps need neither."""
+        if self.slow:
+            return {"seconds": [self._time(1)]}
         self._time(1)
         return {"seconds": [self._time(self.count) / self.count for _ in range(times)]}
 
