@@ -79,7 +79,7 @@ def _tables(run: Run, kept: dict[str, str]) -> Iterator[str]:
         ours = yardstick(rows)
         if not ours:
             continue
-        others = [label for label in run.about if any(r.library == label and not r.error for r in rows)]
+        others = [label for label in run.about if any(r.library == label for r in rows)]
         first = next(label for label in others if is_clgrad(label))
         others.remove(first)
         yield f"### {subject}\n"

@@ -90,23 +90,26 @@ class Session:
 
 
 def worker(name: str, device: str | None, keep_caches: bool) -> None:
-    """Read a command a line, answer with a line of JSON. ``end`` ends a case, the end of input the process."""
+    """Read a numbered command a line, answer with a line of JSON. ``end`` ends a case, the end of input the process.
+
+    An answer carries the number of its command, but for the news that a process has ended."""
     warnings.simplefilter("ignore")  # some libraries warn of every copy of the process
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not mix with the answers
     with _folder(keep_caches) as folder:
         if not FORKS:
-            return _serve(Session(name, device, folder), [], out, once=False)
+            return _serve(Session(name, device, folder), None, out, once=False)
         try:
             for module in OPEN[name].modules:
                 importlib.import_module(module)
         except Exception as error:
-            _answer(out, _failure(error))
+            _answer(out, None, _failure(error))
             return None
         while line := sys.stdin.readline():
             command = json.loads(line)
-            if command[0] == "end":  # of a case whose process is gone already
-                _answer(out, {})
+            number, what = command[:2]
+            if what in ("sample", "end"):  # of a case whose process is gone already
+                _answer(out, number, {"error": "there is no case"} if what == "sample" else {})
             else:
                 _copy(name, device, folder, command, out)
     return None
@@ -136,7 +139,7 @@ def _copy(name: str, device: str | None, folder: Path | None, command: list, out
             try:
                 session = Session(name, device, empty)
             except Exception as error:
-                _answer(out, _failure(error))
+                _answer(out, command[0], _failure(error))
             else:
                 _serve(session, command, out, once=True)
             if empty is not None:
@@ -148,19 +151,22 @@ def _copy(name: str, device: str | None, folder: Path | None, command: list, out
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
-        _answer(out, {"error": f"the process ended ({f'signal {-status}' if status < 0 else f'status {status}'})"})
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        _answer(out, None, {"error": f"the process ended ({how})"})
 
 
-def _serve(session: Session, command: list, out: Any, once: bool) -> None:
+def _serve(session: Session, command: list | None, out: Any, once: bool) -> None:
     """Answer ``command`` and those that come in; ``once``: until the case's end, or for what is not a case, once."""
+    answers = {"about": session.about, "roofline": session.roofline, "case": session.case, "sample": session.sample,
+               "end": dict}
     while True:
-        if command:
-            name, *arguments = command
+        if command is not None:
+            number, name, *arguments = command
             try:
-                answer = {} if name == "end" else getattr(session, name)(*arguments)
+                answer = answers[name](*arguments)
             except Exception as error:
                 answer = _failure(error)
-            _answer(out, answer)
+            _answer(out, number, answer)
             if once and name not in ("case", "sample"):
                 return
         line = sys.stdin.readline()
@@ -173,8 +179,8 @@ def _failure(error: Exception) -> dict:
     return {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
 
 
-def _answer(out: Any, answer: dict) -> None:
-    print(json.dumps(answer), file=out, flush=True)
+def _answer(out: Any, number: int | None, answer: dict) -> None:
+    print(json.dumps([number, answer]), file=out, flush=True)
 
 
 # The parent's side -------------------------------------------------------------------------------------------------
@@ -190,20 +196,24 @@ class Worker:
         self._process = subprocess.Popen([sys.executable, COMMAND, "--worker", name, *options], text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          env={**os.environ, "PYTHONPATH": path})
+        self._number = 0
         self.about = self.ask("about")
 
     def ask(self, *command: Any) -> dict:
         """The answer to a command; ``error`` in it where the library failed or its process ended."""
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
+        self._number += 1
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(json.dumps([self._number, *command]) + "\n")
             self._process.stdin.flush()
-        except OSError:
-            return {"error": "the process ended"}
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": "the process ended"}
+        while not self._process.stdout.closed and (line := self._process.stdout.readline()):
+            number, answer = json.loads(line)
+            if number in (None, self._number):
+                return answer
+        return {"error": "the process ended"}
 
     def close(self) -> None:
         """End the process."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait(timeout=30)
+        self._process.stdout.close()
