@@ -31,7 +31,7 @@ COMMAND = str(ROOT / "tools" / "bench.py")
 SAMPLE_SECONDS = 0.05
 FORKS = sys.platform == "linux"
 _WARM = 3  # steps before a time counts
-_SLOW = 0.3  # seconds of a step that is long enough to be a turn by itself
+_SLOW = 0.1  # seconds of a step that is long enough to be a turn by itself
 
 
 # The child's side --------------------------------------------------------------------------------------------------
