@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..core.config import config
 from ..core.errors import OutOfMemoryError
+from . import pages
 
 if TYPE_CHECKING:
     from .device import Device
@@ -31,6 +33,8 @@ class Pool:
         self._errors = (cl.MemoryError, cl.RuntimeError, cl.LogicError)
         self._pool = pyopencl.tools.MemoryPool(pyopencl.tools.ImmediateAllocator(device.queue))
         self._large = device.facts.max_alloc // 2
+        self._asks = pages.LEAST if pages.wanted(device) else sys.maxsize  # size of blocks that want huge pages
+        self._pages_queue: Any = None
         self._single = 0  # bytes of blocks that the pool cannot hold
         self.allocations = 0
         self.peak = 0
@@ -41,17 +45,28 @@ class Pool:
         if device.lost is not None:
             raise device.lost_error()
         size = nbytes if nbytes > _SMALLEST else _SMALLEST
+        asks = size >= self._asks
+        before = self._managed() if asks else 0
         try:
             if config.memory_limit is not None:
                 self._keep_limit(size)
             buffer = self._pool.allocate(size) if size <= self._large else self._allocate_large(size)
         except self._errors:
             buffer = self._retry(size)
+        if asks and self._managed() > before:  # a new block
+            self._ask_pages(buffer, size)
         self.allocations += 1
         active = self._pool.active_bytes + self._single
         if active > self.peak:
             self.peak = active
         return buffer
+
+    def _ask_pages(self, buffer: Any, size: int) -> None:
+        import pyopencl as cl
+
+        if self._pages_queue is None:
+            self._pages_queue = cl.CommandQueue(self._device.context)
+        pages.advise_block(self._pages_queue, buffer, size)
 
     def _allocate_large(self, size: int) -> Any:
         """A block near the largest that the device allows; one that the pool would round up beyond it stands alone."""
@@ -99,6 +114,9 @@ class Pool:
         return OutOfMemoryError(
             f"out of memory on {self._device}: asked {asked:,} bytes, active {self._active():,}, "
             f"held {self._held():,}, limit {limit:,}; {why}. {remedy}")
+
+    def _managed(self) -> int:
+        return self._pool.managed_bytes + self._single
 
     def _active(self) -> int:
         return self._pool.active_bytes + self._single

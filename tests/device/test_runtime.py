@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
+import mmap
 import os
 import pickle
 import subprocess
@@ -20,7 +22,7 @@ from clgrad.core.config import config
 from clgrad.core.errors import DeviceError, NoDeviceError, OutOfMemoryError
 from clgrad.ndarray import from_host
 from clgrad.runtime import device as devices_module
-from clgrad.runtime import doctor, drivers
+from clgrad.runtime import doctor, drivers, pages
 from clgrad.runtime.device import Device, Verdict, verdict_path
 
 
@@ -316,6 +318,31 @@ def test_a_freed_block_is_used_again(pool) -> None:
     y = clgrad.zeros(1000, 1000)
     assert pool.stats()["held"] < held
     assert y.sum().item() == 0
+
+
+def test_large_new_blocks_are_asked_huge_pages_for(pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    take = pages.advise_block
+    monkeypatch.setattr(pages, "advise_block", lambda queue, buffer, n: asked.append(n) or take(queue, buffer, n))
+    monkeypatch.setattr(pool, "_asks", pages.LEAST)
+    pool.empty()
+    small = clgrad.empty(1024)
+    large = clgrad.full((pages.LEAST // 4 + 3,), 2.5)
+    np.testing.assert_array_equal(large.numpy(), np.full(pages.LEAST // 4 + 3, 2.5, np.float32))
+    assert asked == [pages.LEAST + 12]
+    del large
+    again = clgrad.empty(pages.LEAST // 4 + 3)  # a block of the pool is not new
+    assert len(asked) == 1
+    del small, again
+
+
+def test_advice_where_there_is_nothing_to_ask() -> None:
+    memory = mmap.mmap(-1, 1 << 23)
+    memory[:] = bytes(range(256)) * (1 << 15)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert not pages.advise(start + 1, 4096)  # no huge page lies inside
+    assert pages.advise(start, 1 << 23) is (pages._advise() is not None)
+    assert memory[:] == bytes(range(256)) * (1 << 15)
 
 
 def test_zero_size_arrays_allocate_nothing(pool) -> None:
