@@ -29,9 +29,6 @@ from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signatu
 _ACC = {"float": "float", "double": "double", "half": "float", "bf16": "float", "long": "ulong", "ulong": "ulong"}
 _ITEM = {"float": 4, "uint": 4, "double": 8, "ulong": 8}
 _SAME_BITS = {"float": "float", "double": "double", "int": "uint", "uint": "uint", "long": "ulong", "ulong": "ulong"}
-_TILES = ((4, 4), (8, 2), (8, 1), (2, 4))  # rows x vectors; few, because each is a kernel to build
-_LEAST_WORK = 2**18  # multiply-adds that pay for a work-item
-_PANEL_BYTES = 2**18  # of A's tiles that stay in the nearest large cache while a panel of B is used
 
 
 @dataclass(frozen=True)
@@ -134,10 +131,9 @@ def _ceil(a: int, b: int) -> int:
 
 
 def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[str, int] | None = None) -> Steps:
-    """The launches of a problem in one kernel form; ``params`` overrides the choice of tile."""
+    """The launches of a problem in one kernel form; ``params`` overrides defaults, and with them the choice of tile."""
     steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index})
-    defaults = kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]]
-    chosen = dict(defaults if params is None else params)
+    chosen = {**kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]], **(params or {})}
     if shape == "many":
         _many(steps, p, chosen, facts)
     elif p.M == 1 or p.N == 1:
@@ -145,7 +141,9 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
     elif params is None and _suits_dot(p):
         _dot(steps, p, chosen, 4 * facts.compute_units)
     else:
-        _tile(steps, p, chosen if params is not None else _choose_tile(p, chosen["width"]), 4 * facts.compute_units)
+        if params is None:
+            chosen |= _choose_tile(p, chosen["width"])
+        _tile(steps, p, chosen, 4 * facts.compute_units)
     return steps
 
 
@@ -162,11 +160,11 @@ def _choose_tile(p: Problem, width: int) -> dict[str, int]:
 
     def cost(tile: tuple[int, int]) -> tuple[float, int]:
         rows, vectors = tile
-        step = max(rows * vectors, 6) + 0.5  # multiply-adds a step of k, with a little overhead
+        step = max(rows * vectors, 6) + 0.15 * (rows + vectors)  # multiply-adds a step of k, and a little for its loads
         whole = _ceil(p.M, rows) * _ceil(p.N, vectors * width) * step * (1 if rows <= p.M else 1.3)
         return whole, vectors if packs_b else -vectors
 
-    rows, vectors = min(_TILES, key=cost)
+    rows, vectors = min(kernels.template("matmul").module.TILES, key=cost)
     return {"tile_m": rows, "vectors": vectors, "width": width}
 
 
@@ -222,17 +220,20 @@ def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any,
     along = "lane" if o.row == 1 else "k" if o.k == 1 else "any"
     s.add("pack", batches * panels * _ceil(p.K, chunk), 1,
           [length, p.K, chunk, name, o.offset, o.batch, o.row, o.k, packed],
-          tile=tile, along=along, block=16 if _ITEM[p.acc] == 4 else 8, out=p.acc)
+          tile=tile, along=along, block=32 // _ITEM[p.acc], out=p.acc)
     return packed, Operand(0, panels * p.K * tile if batches > 1 else 0, 1, tile), p.K * tile
 
 
-def _tile(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
-    tile_m, tile_n = tile["tile_m"], tile["vectors"] * tile["width"]
+def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
+    tile = {key: params[key] for key in ("tile_m", "vectors", "width")}
+    tile_m, tile_n, item = tile["tile_m"], tile["vectors"] * tile["width"], _ITEM[p.acc]
     tiles, panels = _ceil(p.M, tile_m), _ceil(p.N, tile_n)
     a_fits = p.same_bits and tile_m <= p.M
     b_fits = p.same_bits and p.b.row == 1 and tile_n <= p.N
-    pack_a = not a_fits or (p.N >= 256 and 1 not in (p.a.row, p.a.k))
-    pack_b = not b_fits or (p.M >= 128 and p.K * p.N * _ITEM[p.acc] >= 2**23)
+    # A step along k of a large A takes a few bytes of a line that is gone before the next tile needs its rest.
+    pack_a = not a_fits or (p.N >= 256 and p.a.k != 1 and (
+        p.a.row != 1 or p.K * p.M * item >= params["pack_a_bytes"]))
+    pack_b = not b_fits or (p.M >= 128 and p.K * p.N * item >= params["pack_b_bytes"])
     splits = 1
     if p.batch * tiles * panels < wanted and p.K >= 512:
         splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), p.K // 256))
@@ -252,8 +253,9 @@ def _tile(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     else:
         b_panel, last_n = tile_n, p.N - tile_n
     # Tiles a work-item: as many as pay for it and as leave enough work-items, but A's share stays in the cache.
-    group = max(1, _LEAST_WORK // max(1, tile_m * tile_n * chunk), p.batch * splits * panels * tiles // (4 * wanted))
-    group = min(tiles, group, max(1, _PANEL_BYTES // max(1, chunk * tile_m * _ITEM[p.acc])))
+    group = max(1, params["least_work"] // max(1, tile_m * tile_n * chunk),
+                p.batch * splits * panels * tiles // (4 * wanted))
+    group = min(tiles, group, max(1, params["panel_bytes"] // max(1, chunk * tile_m * item)))
     group = _ceil(tiles, _ceil(tiles, group))
     finish = _finish(s, splits, tile["width"], 1)
     s.add("tile", p.batch * splits * _ceil(tiles, group) * panels, 1,
