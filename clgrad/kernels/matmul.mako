@@ -9,10 +9,10 @@ PARAMS = {
     "tile_m": (1, 2, 4, 6, 8, 12, 16),
     "vectors": (1, 2, 3, 4),
     "width": (4, 8, 16),
-    "least_work": (2**16, 2**17, 2**18, 2**19),  # multiply-adds that pay for a work-item
+    "least_work": (2**17, 2**18, 2**19),  # multiply-adds that pay for a work-item
     "panel_bytes": (2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
-    "pack_a_bytes": (2**20, 2**21, 2**22, 2**23),  # an operand from this size on is packed although its strides would do
-    "pack_b_bytes": (2**21, 2**22, 2**23, 2**24),
+    "pack_a_bytes": (2**21, 2**22, 2**23),  # an operand from this size on is packed although its strides would do
+    "pack_b_bytes": (2**22, 2**23, 2**24),
     # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k
     "group_m": (4, 8, 16),
     "group_n": (8, 16, 32),
@@ -23,7 +23,7 @@ PARAMS = {
 # Tiles that are chosen from, rows x vectors, by the work that the edges of a problem waste. Few, because each is a kernel
 # to build. With a vector register for each sum, one for each vector of B and one for a value of A, 6 x 4 fills 29 of the
 # 32 of AVX-512 and loads least, 10 for 24 multiply-adds; each other tile suits edges that it does not.
-TILES = ((6, 4), (8, 2), (8, 1), (2, 4))
+TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
 _WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**18, "pack_a_bytes": 2**22,
          "pack_b_bytes": 2**23}
 _MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
