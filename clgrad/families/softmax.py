@@ -12,6 +12,7 @@ from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime import tuned
+from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, blocks, form, index_type, letter, workers
@@ -24,7 +25,7 @@ class _Plan:
     kernel: Kernel
     gsize: tuple[int, ...]
     lsize: tuple[int, ...]
-    tail: tuple[int, int, int]
+    tail: tuple[int, int, int, int]
     shape: tuple[int, ...]
 
 
@@ -83,14 +84,15 @@ class Softmax:
         one_a_row = self.kind in ("logsumexp", "cross_entropy")
         result = tuple(n for a, n in enumerate(shape) if a != axis) if one_a_row else x.shape
         if x.size == 0:
-            return _Plan(None, (), (), (K, inner, 0), result)
+            return _Plan(None, (), (), (K, inner, 1, 0), result)
         device, wide = x.device, x.device.wide_core
-        width = 8 if x.dtype.itemsize == 8 else 16
-        units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // width)
+        params = tuned.params(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
+                              (rows, K), kernels.template("softmax").module.DEFAULT[form(device)])
+        span = _span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
+        units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
         index = index_type(x.storage.nbytes, y.storage.nbytes)
-        local = tuned.params(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
-                             (rows, K), kernels.template("softmax").module.DEFAULT[form(device)])["local"]
+        local = params["local"]
         k = self._build(x, index, layout, local)
         while k.max_local < local:
             local //= 2
@@ -101,10 +103,18 @@ class Softmax:
             gsize, lsize = (min(units, device.facts.compute_units * 32) * local,), (local,)
         else:
             gsize, lsize = blocks(device, units, local, 16)
-        return _Plan(k, gsize, lsize, (K, inner, units), result)
+        return _Plan(k, gsize, lsize, (K, inner, span, units), result)
 
     def _build(self, x: Array, index: str, layout: str, local: int) -> Kernel:
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
-        return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
-                      layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local)
+        return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
+                      layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
+                      strip=kernels.template("softmax").module.DEFAULT[form(x.device)]["strip"])
+
+
+def _span(device: Device, outer: int, inner: int, width: int, strip: int) -> int:
+    """Rows side by side that a strip of at most ``strip`` vectors takes: fewer, where a core would have none."""
+    vectors = -(-inner // width)
+    share = max(1, vectors * outer // (2 * device.facts.compute_units))
+    return width * min(strip, vectors, share)

@@ -6,6 +6,8 @@
     MASKS = {1: "char", 2: "short", 4: "int", 8: "long"}
     PARTS = {"float2": "float", "double2": "double"}  # complex types, and the type of their parts
 
+    WHOLE = (("float", 16), ("double", 8))  # vectors that CPU drivers' vstore would cut into pieces of 16 and 32 bytes
+
     def vec(ctype, width):
         return ctype if width == 1 else f"{ctype}{width}"
 
@@ -53,6 +55,8 @@
             value = f"convert_{vec(ctype, width)}({value})"
         if width == 1:
             return f"{pointer}[{index}] = {value};"
+        if (ctype, width) in WHOLE:
+            return f"STORE_{vec(ctype, width)}({value}, {pointer} + ({index}));"
         return f"vstore{width}({value}, 0, {pointer} + ({index}));"
 
     def swapped(T, W, a, b, d, upper):
@@ -74,6 +78,19 @@
                 """
         return text
 
+    def joined(T, W):
+        """Functions sum_of and max_of (without NaN) of the lanes of a vector, by halves."""
+        text = ""
+        for name, two in (("sum_of", "{0} + {1}"), ("max_of", "fmax({0}, {1})")):
+            steps, value, w = "", "v", W
+            while w > 2:
+                w //= 2
+                steps += f"    const {vec(T, w)} v{w} = {two.format(value + '.lo', value + '.hi')};\n"
+                value = f"v{w}"
+            last = two.format(value + ".x", value + ".y")
+            text += f"static inline {T} {name}({vec(T, W)} v)\n{{\n{steps}    return {last};\n}}\n"
+        return text
+
     # bfloat16 is the upper half of a float; rounding is to nearest, ties to even, and NaN stays a NaN.
     def bf16(width):
         u, f = vec("uint", width), vec("float", width)
@@ -88,9 +105,21 @@ static inline {narrow} bf16_round{width}({f} v)
 }}
 """
 
+    def whole_store(v):
+        """A store to global memory through a vector type that may begin at any element."""
+        part = v.rstrip("0123456789")
+        return f"""#if defined(__clang__)
+typedef {v} {v}_anywhere __attribute__((aligned(sizeof({part}))));
+#define STORE_{v}(value, to) (*(global {v}_anywhere *)(to) = (value))
+#else
+#define STORE_{v}(value, to) vstore{v.removeprefix(part)}(value, 0, to)
+#endif
+"""
+
     def extensions(*ctypes):
         """Text that opens a kernel over these types."""
         text = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if {"double", "double2"} & set(ctypes) else ""
+        text += "".join(whole_store(vec(c, w)) for c, w in WHOLE if c in ctypes)
         if "bf16" in ctypes:
             text += "typedef ushort bf16;\n" + "".join(bf16(w) for w in (1, 2, 4, 8, 16))
         return text

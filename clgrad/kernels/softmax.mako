@@ -8,13 +8,16 @@
 ##   cross_entropy           log(sum exp(x)) - x[t]         t = y[row], a class; 0 where t == ignore
 ##   cross_entropy_backward  g * (softmax(x) - (k == t))    g one number a row; only for inner == 1
 ##
-## wide, rows:     one work-item a row, vectors along it.
-## wide, columns:  one work-item a strip of neighbouring rows (inner > 1), a vector lane a row.
+## wide, rows:     one work-item a row, vectors along it; exponentials wait in the result for their sum, where it can
+##                 hold them.
+## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
+##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
 ## many, group:    one work-group a row, partial results meet in local memory.
 ## many, serial:   one work-item a row, for short rows and for inner > 1, where neighbours read neighbours.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32)}
+    DEFAULT = {"wide": {"local": 1, "strip": 16}, "many": {"local": 128, "strip": 1}}
+    BLOCK = 16  # positions of a strip between two looks at the maximum
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -25,6 +28,7 @@
     backward = kind in ("softmax_backward", "log_softmax_backward")
     classes = kind.startswith("cross_entropy")
     single = kind in ("logsumexp", "cross_entropy")
+    kept = kind in ("softmax", "cross_entropy_backward") and ctype == T  # exponentials wait in the result
     ytype = "long" if classes else ctype
 
     def x(i, w=1):
@@ -70,6 +74,9 @@ const index_t t = class_of(y[u], ignored, K, fault);
 ${prelude.extensions(T, ctype)}
 typedef ${index} index_t;
 typedef ${T} T;
+% if form == "wide":
+${prelude.joined(T, W)}
+% endif
 % if classes:
 // The class of a row: -1 where it is ignored, or out of range, which is reported.
 static inline index_t class_of(long t, long ignored, index_t K, global long *fault)
@@ -85,7 +92,7 @@ static inline index_t class_of(long t, long ignored, index_t K, global long *fau
 
 % endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset,
-                        const global ${ytype} *y, index_t y_offset, index_t K, index_t inner, index_t units${more})
+                        const global ${ytype} *y, index_t y_offset, index_t K, index_t inner, index_t span, index_t units${more})
 {
     x += x_offset;
     y += y_offset;
@@ -97,63 +104,138 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     for (index_t u = first; u < last; ++u) {
         const index_t at = u * K;
         ${target()}
-        index_t k;
-        T lane[${W}];
+        index_t k = 0;
         T m = 0, s = 0;
         % if not backward:
-        ${V} top = (${V})(-INFINITY);
-        for (k = 0; k + ${W} <= K; k += ${W}) top = fmax(top, ${x("at + k", W)});
-        vstore${W}(top, 0, lane);
-        m = lane[0];
-        for (int l = 1; l < ${W}; ++l) m = fmax(m, lane[l]);
+        ${V} ${", ".join(f"top{j} = ({V})(-INFINITY)" for j in range(4))};
+        for (; k + ${4 * W} <= K; k += ${4 * W}) {
+            % for j in range(4):
+            const ${V} v${j} = ${x(f"at + k + {j * W}", W)};
+            top${j} = (v${j} > top${j}) ? v${j} : top${j};
+            % endfor
+        }
+        for (; k + ${W} <= K; k += ${W}) {
+            const ${V} v0 = ${x("at + k", W)};
+            top0 = (v0 > top0) ? v0 : top0;
+        }
+        m = max_of(fmax(fmax(top0, top1), fmax(top2, top3)));
         for (; k < K; ++k) m = fmax(m, ${x("at + k")});
             % if kind == "logsumexp":
         m = isinf(m) ? (T)0 : m;
             % endif
         % endif
-        ${V} sums = (${V})(0);
-        for (k = 0; k + ${W} <= K; k += ${W}) sums += ${term("at + k", W, "m")};
-        vstore${W}(sums, 0, lane);
-        for (int l = 0; l < ${W}; ++l) s += lane[l];
-        for (; k < K; ++k) s += ${term("at + k", 1, "m")};
-        s = ${settle("m", "s")};
-        % if single:
-        ${put("u", one_number)}
+        ${V} sum0 = (${V})(0), sum1 = (${V})(0);
+        for (k = 0; k + ${2 * W} <= K; k += ${2 * W}) {
+        % for j in range(2):
+            const ${V} e${j} = ${term(f"at + k + {j * W}", W, "m")};
+            sum${j} += e${j};
+            % if kept:
+            ${put(f"at + k + {j * W}", f"e{j}", W)}
+            % endif
+        % endfor
+        }
+        s = sum_of(sum0 + sum1);
+        for (; k < K; ++k) {
+            const T e = ${term("at + k", 1, "m")};
+            s += e;
+        % if kept:
+            ${put("at + k", "e")}
+        % endif
+        }
+        % if kept:
+        const T share = ${"scale / s" if classes else "1 / s"};
+            % if classes:
+        const T own = out[at + max(t, (index_t)0)];
+            % endif
+        for (k = 0; k + ${W} <= K; k += ${W}) ${put("at + k", f"vload{W}(0, out + at + k) * share", W)}
+        for (; k < K; ++k) out[at + k] *= share;
+            % if classes:
+        if (t >= 0) out[at + t] = (own / s - 1) * scale;
+            % endif
         % else:
+        s = ${settle("m", "s")};
+            % if single:
+        ${put("u", one_number)}
+            % else:
         for (k = 0; k + ${W} <= K; k += ${W}) ${put("at + k", result("at + k", W, "m", "s"), W)}
         for (; k < K; ++k) ${put("at + k", result("at + k", 1, "m", "s"))}
-            % if classes:
+                % if classes:
         if (t >= 0) ${put("at + t", f"(exp({x('at + t')} - s) - 1) * scale")}
+                % endif
             % endif
         % endif
     }
 % elif form == "wide":
-    // A unit is a strip of up to ${W} rows that lie side by side.
-    const index_t strips = (inner + ${W - 1}) / ${W};
+<% V = prelude.vec(T, W) %>
+    const index_t strips = (inner + span - 1) / span;
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t o = u / strips;
-        const index_t i0 = (u - o * strips) * ${W};
-        index_t i = i0;
-        % for w, condition in ((W, f"if (i0 + {W} <= inner)"), (1, "else for (; i < inner; ++i)")):
-<% V = prelude.vec(T, w) %>
-        ${condition} {
+        const index_t i0 = (u - o * strips) * span, columns = min(span, inner - i0);
+        const int vectors = (int)(columns / ${W});
+        const index_t first = o * K * inner + i0;
+        ${V} ms[${strip}], ss[${strip}];
+        for (int v = 0; v < vectors; ++v) {
+            ms[v] = (${V})(${"0" if backward else "-INFINITY"});
+            ss[v] = (${V})(0);
+        }
+        for (index_t k0 = 0; k0 < K; k0 += ${BLOCK}) {
+            const index_t k1 = min(k0 + ${BLOCK}, K);
+            for (int v = 0; v < vectors; ++v) {
+                const index_t at = first + v * ${W};
+                ${V} s = ss[v];
+        % if backward:
+                const ${V} zero = ms[v];
+        % else:
+                ${V} m = ms[v];
+                for (index_t k = k0; k < k1; ++k) {
+                    const ${V} value = ${x("at + k * inner", W)};
+                    m = (value > m) ? value : m;
+                }
+            % if kind == "logsumexp":
+                const ${V} zero = isinf(m) ? (${V})(0) : m, before = isinf(ms[v]) ? (${V})(0) : ms[v];
+            % else:
+                const ${V} zero = (m == (${V})(-INFINITY)) ? (${V})(0) : m, before = ms[v];
+            % endif
+                s = (ms[v] == (${V})(-INFINITY)) ? (${V})(0) : s * exp(before - zero);
+                ms[v] = m;
+        % endif
+                for (index_t k = k0; k < k1; ++k) s += ${term("at + k * inner", W, "zero")};
+                ss[v] = s;
+            }
+        }
+        for (int v = 0; v < vectors; ++v) {
+        % if kind == "logsumexp":
+            ms[v] = isinf(ms[v]) ? (${V})(0) : ms[v];
+        % endif
+            ss[v] = ${settle("ms[v]", "ss[v]")};
+        % if kind == "logsumexp":
+            ${put(f"o * inner + i0 + v * {W}", "ss[v]", W)}
+        % endif
+        }
+        % if kind != "logsumexp":
+        for (index_t k = 0; k < K; ++k)
+            for (int v = 0; v < vectors; ++v) {
+                const index_t at = first + k * inner + v * ${W};
+                ${put("at", result("at", W, "ms[v]", "ss[v]"), W)}
+            }
+        % endif
+        for (index_t i = i0 + vectors * ${W}; i < i0 + columns; ++i) {
             const index_t at = o * K * inner + i;
-            ${V} m = (${V})(${"0" if backward else "-INFINITY"}), s = (${V})(0);
+            T m = ${"0" if backward else "-INFINITY"}, s = 0;
             % if not backward:
-            for (index_t k = 0; k < K; ++k) m = fmax(m, ${x("at + k * inner", w)});
+            for (index_t k = 0; k < K; ++k) m = fmax(m, ${x("at + k * inner")});
                 % if kind == "logsumexp":
-            m = isinf(m) ? (${V})(0) : m;
+            m = isinf(m) ? (T)0 : m;
                 % endif
             % endif
-            for (index_t k = 0; k < K; ++k) s += ${term("at + k * inner", w, "m")};
+            for (index_t k = 0; k < K; ++k) s += ${term("at + k * inner", 1, "m")};
             s = ${settle("m", "s")};
             % if kind == "logsumexp":
-            ${put("o * inner + i", "s", w)}
+            ${put("o * inner + i", "s")}
             % else:
-            for (index_t k = 0; k < K; ++k) ${put("at + k * inner", result("at + k * inner", w, "m", "s"), w)}
+            for (index_t k = 0; k < K; ++k) ${put("at + k * inner", result("at + k * inner", 1, "m", "s"))}
             % endif
         }
-        % endfor
     }
 % elif layout == "group":
     local T lanes[${group}];
