@@ -279,3 +279,26 @@ def bernoulli(shape: Shape, p: float, device: Device, generator: Generator | Non
     need(op, 0 <= p <= 1, f"p={p}", "0 <= p <= 1", "p is the probability of a one.")
     out = fill("bernoulli", shape, dtypes.uint8, device, generator, "f", p, op=op)
     return Array(out.storage, out.shape, out.strides, out.offset, dtypes.bool_)
+
+
+def draws(n: int, generator: Generator | None = None) -> tuple[int, int]:
+    """Seed and first counter of the next n bernoulli draws of a generator, which goes on behind them."""
+    return chosen("dropout", generator).advance(counters("bernoulli", dtypes.uint8, n))
+
+
+def dropout(x: Array, p: float, factor: float, seed: int, offset: int) -> Array:
+    """x * factor where bernoulli, from this place of the stream on, draws a one of probability p, else x * 0."""
+    need_float("dropout", x.dtype)
+    x = x.contiguous()
+    out = empty(x.shape, x.dtype, x.device)
+    if not x.size:
+        return out
+    index, d = index_type(x.storage.nbytes), "d" if x.dtype is dtypes.float64 else "f"
+    i = letter(index)
+    params = kernels.template("random").module.DEFAULT[form(x.device)]
+    k = kernel(x.device, "random", "random_dropout", f"P{i}IILLf{d}P{i}", "dropout", kind="dropout", ctype=x.dtype.c,
+               index=index, form=form(x.device), **params)
+    gsize, lsize = sizes(x.device, k, x.size, 1024)
+    launch(k, gsize, lsize, out.storage.buffer, x.size, seed & 0xFFFFFFFF, seed >> 32, offset, 0, p, factor,
+           x.storage.buffer, x.offset, nbytes=2 * x.nbytes)
+    return out

@@ -11,6 +11,7 @@
 #   cauchy       shift + scale tan(pi (U - 1/2))
 #   geometric    1 + floor(scale E), saturating                any               32, double 64
 #   bernoulli    1 with probability p, else 0                  uchar              32       ceil(n/4)
+#   dropout      x[i] times factor with probability p, else 0  float half bf16 double  32   ceil(n/4), of bernoulli's stream
 #   randint      low .. low + range - 1 (range 0: 2^64)        char .. ulong      64       ceil(n/2)
 #   permutation  0 .. n-1 in random order                      long               -        1
 #
@@ -28,7 +29,9 @@ UNSIGNED = {"char": "uchar", "short": "ushort", "int": "uint", "long": "ulong"}
 %>
 <%namespace name="r" file="reproducible.mako"/>\
 <%
-wide, double, feistel = form == "wide", ctype == "double", kind == "permutation"
+wide, feistel, dropout = form == "wide", kind == "permutation", kind == "dropout"
+double = ctype == "double" and not dropout
+prelude = context.lookup.get_template("prelude.mako").module
 draw = 64 if double or kind == "randint" else 32
 V = (16 if wide else 2) if feistel else 512 // draw if wide else 128 // draw   # elements of a vector
 E = V if feistel else lanes * 128 // draw                                         # of a chunk: one trip round the loop
@@ -41,7 +44,8 @@ REALS = {"uniform": "scale low below", "normal": "scale shift", "truncated": "fr
 PARTS = {"normal": "centred root normal", "truncated": "centred root normal", "log_normal": "centred root normal power",
          "exponential": "centred logs exponential", "gumbel": "centred logs exponential", "geometric": "centred logs exponential",
          "cauchy": "centred division"}
-named = {"bernoulli": [("float", "p")], "randint": [("long", "low"), ("ulong", "range")]}.get(
+T = "double" if ctype == "double" else "float"   # of dropout's factor
+named = {"bernoulli": [("float", "p")], "dropout": [("float", "p"), (T, "factor"), (f"const global {ctype} *", "x"), ("index_t", "x_offset")], "randint": [("long", "low"), ("ulong", "range")]}.get(
     kind, [(t.real, name) for name in REALS.get(kind, "").split()])
 arguments, pass_on = "".join(f", const {T} {name}" for T, name in named), "".join(f", {name}" for _, name in named)
 %>\
@@ -62,6 +66,24 @@ const index_t chunks = n / ${E} + (n % ${E} != 0), size = get_global_size(0), id
 #define LOW 0xffffffffUL
 typedef ${index} index_t;
 
+% if dropout:
+${prelude.extensions(T, ctype)}
+<% Ts = prelude.vec(T, V) %>
+// out[i .. i + ${V - 1}], as far as n: x times factor where the uniform number is below p, else times 0
+static inline void drop(global ${ctype} *out, const index_t i, const index_t n, const ${BITS} bits, float p, ${T} factor,
+                        const global ${ctype} *x, index_t x_offset)
+{
+    const ${REAL} unit = convert_${REAL}(as_${SIGNED}(bits >> 8)) * ${literal(2.0 ** -24)};
+    const ${Ts} keep = ${f"convert_long{V}(unit < p)" if T == "double" else "(unit < p)"} ? (${Ts})(factor) : (${Ts})(0);
+    if (n - i >= ${V}) {
+        ${prelude.store(ctype, T, "out", "i", f"{prelude.load(ctype, T, 'x', 'x_offset + i', V)} * keep", V)}
+        return;
+    }
+    ${T} tail[${V}];
+    vstore${V}(keep, 0, tail);
+    for (index_t j = i; j < n; ++j) ${prelude.store(ctype, T, "out", "j", f"{prelude.load(ctype, T, 'x', 'x_offset + j')} * tail[j - i]")}
+}
+% else:
 <% element = "float" if ctype == "half" else ctype %>\
 % if wide:
 // out[i .. i + ${V - 1}] = values, as far as n
@@ -89,6 +111,7 @@ void store(global ${ctype} *out, const index_t i, const index_t n, const ${eleme
         out[j] = tail[j - i];
 % endif
 }
+% endif
 
 % if feistel:
 ${r.philox4x32("uint")}
@@ -251,13 +274,21 @@ kernel void random_${kind}(global ${ctype} *out, const index_t n, const uint key
 % for part, four in enumerate(["s0123", "s4567", "s89ab", "scdef"][:lanes // 4]):
         pairs.even = even.${four};
         pairs.odd = odd.${four};
+    % if dropout:
+        if (chunk * ${E} + ${part * V} < n) drop(out, chunk * ${E} + ${part * V}, n, as_${BITS}(pairs)${pass_on});
+    % else:
         store(out, chunk * ${E} + ${part * V}, n, value(${"pairs" if draw == 64 else f"as_{BITS}(pairs)"}${pass_on}));
+    % endif
 % endfor
 % else:
         const ulong block = offset + (ulong)chunk;
         uint a = (uint)block, b = (uint)(block >> 32), c = (uint)stream, d = (uint)(stream >> 32);
         philox4x32(&a, &b, &c, &d, key0, key1);
+    % if dropout:
+        drop(out, chunk * ${E}, n, (${BITS})(a, b, c, d)${pass_on});
+    % else:
         store(out, chunk * ${E}, n, value((${BITS})(${"a | (ulong)b << 32, c | (ulong)d << 32" if draw == 64 else "a, b, c, d"})${pass_on}));
+    % endif
 % endif
     }
 }

@@ -6,6 +6,7 @@ input. Code that uses the result, as PyTorch's documentation asks, is the same.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ..autograd.mode import no_grad
@@ -181,6 +182,8 @@ def _dropped(input: Any, shape: tuple[int, ...], p: float, training: bool) -> An
         return input
     if p == 1:
         return input * 0.0
+    if shape == input.shape and input.dtype.kind == "f":
+        return ops.dropped(input, 1 - p, 1 / (1 - p), *random.draws(prod(shape)))
     return input * _kept(shape, p, input) * (1 / (1 - p))
 
 

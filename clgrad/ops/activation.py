@@ -12,8 +12,9 @@ import numpy as np
 
 from ..core.errors import ShapeError, bad
 from ..core.shapes import axis_index
+from ..families import random
 from ..table import ZERO_GRAD, Case
-from .declare import composite, elementwise
+from .declare import composite, driver, elementwise
 from .elementwise import exp, minimum, sigmoid, softplus, square, tanh, where
 from .second import through
 from .shape import chunk
@@ -163,3 +164,11 @@ def _glu_ref(x: Any, dim: int = -1) -> Any:
 glu = composite("glu", "x, dim=-1", "elementwise", run=_glu, ref=_glu_ref, kinds="f", public=False, method=False,
                 cases=(Case(((3, 4),)), Case(((4, 3),), {"dim": 0})),
                 doc="The first half along ``dim`` times the sigmoid of the second (Dauphin et al. 2017).")
+
+# No mask is kept: the backward draws the same numbers again. The reference holds where all are kept, or none.
+dropped = driver("dropped", "x, p, factor, seed, offset", "random", run=random.dropout, kinds="f", public=False,
+                 method=False, grad=[lambda g, p, factor, seed, offset: dropped(g, p, factor, seed, offset)],
+                 ref=lambda x, p, factor, seed, offset: x * (factor * (p > 0)),
+                 cases=tuple(Case(shapes, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for shapes, p in (
+                     (((3, 5),), 1.0), (((130,),), 0.0), (((0, 4),), 1.0), (((),), 1.0))),
+                 doc="x * factor with probability p, else 0, by the random numbers of a place in a generator's stream.")
