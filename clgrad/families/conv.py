@@ -18,11 +18,12 @@ from ..core.errors import DeviceError, bad
 from ..ndarray import Array, Storage, full
 from ..runtime.device import Device, Facts
 from ..runtime.program import kernel
+from . import winograd
 from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
 
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
-_FEW = 4  # lanes up to which vectors run along the points
+_FEW = {4: 4, 8: 6}  # points along the last axis, and lanes up to which vectors run along so many points
 _UNROLLED = 4  # taps along the last axis up to which a kernel of whole vectors is unrolled
 
 Ints = tuple[int, ...]
@@ -85,8 +86,9 @@ class _Steps:
     def add(self, part: str, gsize: int, lsize: int, args: Sequence[Any], *, family: str = "conv",
             out: str | None = None, **values: Any) -> None:
         signature = signature_of(args, ("x", "a", "b"), self.index)
-        k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), ctype=self.ctype,
-                   acc=self.acc, index=self.index, part=part, out=out or self.ctype, **values)
+        values = {"ctype": self.ctype, "acc": self.acc, "out": out or self.ctype, **values}
+        k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), index=self.index,
+                   part=part, **values)
         self.steps.append(Launch.of(k, gsize, lsize, args))
 
 
@@ -153,6 +155,9 @@ def _tile_of(M: int, most: int) -> tuple[int, int]:
 
 def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
     first = problems[0]
+    if len(problems) == 1 and winograd.fits(first, _ITEM[s.acc]):
+        _winograd(s, first, bias)
+        return
     params = kernels.template("conv").module.DEFAULT["wide"][_ITEM[s.acc]]
     vectors, width = _tile_of(first.M, params["width"])
     vectors = min(vectors, params["vectors"])
@@ -168,13 +173,23 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         walk = strides[3:]
         x = _Source(x_name, x_offset, strides, sum((lo - o) * n for lo, o, n in zip(p.low, origin, walk)),
                     tuple(a * n for a, n in zip(p.j_step, walk)), tuple(a * n for a, n in zip(p.r_step, walk)))
-        if p.M <= _FEW and x.j_steps[2] == 1 and p.j[3] >= 4 and p.R:
+        most = max((lanes for points, lanes in _FEW.items() if p.j[3] >= points), default=0)
+        if most >= p.M and x.j_steps[2] == 1 and p.R:
             _strips(s, p, bias, x, params["width"])
         elif p.M == 1 and x.r_steps[2] == 1 and p.r[3] >= 4 and p.whole and bias is None:
             _dots(s, p, x, params)
         else:
             _tiles(s, p, bias, vectors, width, params["points"], x)
         s.flops += 2 * p.groups * p.M * p.J * p.R
+
+
+def _winograd(s: _Steps, p: Problem, bias: int | None) -> None:
+    x = "X", "x", p.x
+    if s.ctype != s.acc or p.x[5] != 1:
+        buffer, strides = _padded(s, p, (0, 0, 0), tuple(n - 1 for n in p.space))
+        x = buffer, 0, strides
+    winograd.steps(s, p, bias, x, _ITEM[s.acc])
+    s.flops += 2 * p.groups * p.M * p.J * p.R
 
 
 def _reach(p: Problem) -> tuple[Ints, Ints]:
@@ -232,7 +247,7 @@ def _packed(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int) -
 
 
 def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> None:
-    lanes = 1 if p.M == 1 else 4
+    lanes = 1 if p.M == 1 else 4 if p.M <= 4 else 6
     packed, panels = _packed(s, p, bias, 1, lanes)
     width = most
     while width > p.j[3]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import clgrad
-from clgrad import Variable
+from clgrad import Variable, kernels
 from clgrad.core import dtypes
 from clgrad.core.errors import DTypeError, ShapeError
 from clgrad.ndarray import from_host
@@ -35,6 +35,8 @@ GEOMETRIES = [
     ((9, 2, 17), (3, 2, 4), (2,), ((1, 2),), (1,), 1),
     ((2, 4, 4, 5, 6), (6, 2, 2, 3, 2), (1, 2, 1), ((1, 0), (1, 1), (0, 1)), (2, 1, 1), 2),
 ]
+
+PLAIN = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
 
 
 def _integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -130,6 +132,96 @@ def test_second_order_through_the_public_forms(transposed: bool, rng: np.random.
         gradcheck(lambda x, w, b: F.conv_transpose1d(x, w, b, 1, 1, 2, 2, 3) ** 2, (x, w, b))
     else:
         gradcheck(lambda x, w, b: F.conv1d(x, w, b, 2, "valid", 1, 2) ** 2, (x, w, b))
+
+
+# Winograd ------------------------------------------------------------------------------------------------------------
+
+# (input, outputs, margins, groups) of 3 x 3 at step one: whole tiles and runs of 8; runs of every length; runs that
+# straddle rows, images and blocks; no margin, much margin; images of one tile; groups; panels that are not full.
+TILED = [
+    ((2, 8, 32, 32), 16, ((1, 1), (1, 1)), 1),
+    ((3, 20, 9, 27), 37, ((1, 1), (1, 1)), 1),
+    ((2, 9, 30, 21), 16, ((0, 0), (2, 1)), 1),
+    ((9, 16, 4, 4), 40, ((1, 1), (1, 1)), 1),
+    ((5, 34, 7, 12), 36, ((2, 2), (0, 1)), 2),
+    ((1, 16, 46, 67), 16, ((1, 0), (1, 1)), 1),
+]
+
+
+def _tiled(geometry: tuple, rng: np.random.Generator, dtype: str, place: Any = from_host) -> None:
+    """Convolution with bias and both gradients of normal numbers, scaled so that results are about one."""
+    (N, C, H, W), outs, margins, groups = geometry
+    rest = ((1, 1), margins, (1, 1), groups)
+    x, w, b = (rng.standard_normal(s) for s in ((N, C, H, W), (outs, C // groups, 3, 3), (outs,)))
+    x, w, b = (a.astype(dtypes.dtype(dtype).np) for a in (x, w / np.sqrt(9 * C // groups), b))
+    wide = [a.astype(np.float64) for a in (x, w, b)]
+    expected = conv.convolution.op.ref(*wide, *rest)
+    g = rng.standard_normal(expected.shape)
+    small = (g / np.sqrt(N * H * W)).astype(x.dtype)
+    g = g.astype(x.dtype)
+    assert_close(conv.convolution(place(x), place(w), place(b), *rest), expected, dtype=dtype, message=f"{geometry}")
+    assert_close(conv.convolution_input(place(g), place(w), None, (H, W), *rest), conv.convolution_input.op.ref(
+        g.astype(np.float64), wide[1], None, (H, W), *rest), dtype=dtype, message=f"input gradient {geometry}")
+    assert_close(conv.convolution_weight(place(small), place(x), (3, 3), *rest), conv.convolution_weight.op.ref(
+        small.astype(np.float64), wide[0], (3, 3), *rest), dtype=dtype, message=f"weight gradient {geometry}")
+
+
+@pytest.fixture
+def wide(both_forms):
+    with both_forms["wide"] as chosen:
+        yield chosen
+
+
+@pytest.mark.parametrize("geometry", TILED, ids=lambda g: "x".join(map(str, g[0])))
+def test_tiles_of_3x3(geometry: tuple, wide, rng: np.random.Generator) -> None:
+    _tiled(geometry, rng, "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_tiles_of_3x3_in_other_dtypes(dtype: str, wide, rng: np.random.Generator) -> None:
+    if dtype == "float64" and not wide.facts.fp64:
+        pytest.skip("the device has no float64")
+    _tiled(TILED[1], rng, dtype)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "sliced"])
+def test_tiles_of_3x3_in_other_layouts(layout: str, wide, rng: np.random.Generator) -> None:
+    _tiled(TILED[4], rng, "float32", lambda a: on_device(a, layout))
+
+
+def test_tiles_of_3x3_in_parts(wide, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small share of memory: inputs, filters and sums over tiles are each made in several launches. The shapes are of
+    this test alone, so that no plan of another serves them."""
+    params = kernels.template("winograd").module.DEFAULT["wide"][4]
+    monkeypatch.setitem(params, "share", 2**15)
+    monkeypatch.setitem(params, "group", 2)
+    for geometry in (((3, 8, 33, 30), 16, ((1, 1), (1, 1)), 1), ((4, 20, 9, 27), 37, ((1, 1), (1, 1)), 1),
+                     ((10, 16, 4, 4), 140, ((1, 1), (1, 1)), 1), ((6, 34, 7, 12), 36, ((2, 2), (0, 1)), 2)):
+        _tiled(geometry, rng, "float32")
+
+
+def test_tiles_read_nothing_beyond_their_image(wide, rng: np.random.Generator) -> None:
+    """What lies before and after an image in its memory is not seen, whatever it is."""
+    held = np.full((6, 8, 9, 10), np.nan, np.float32)
+    held[2:4] = rng.standard_normal((2, 8, 9, 10))
+    w = (rng.standard_normal((16, 8, 3, 3)) / 9).astype(np.float32)
+    expected = conv.convolution.op.ref(held[2:4].astype(np.float64), w.astype(np.float64), None, *PLAIN)
+    assert_close(conv.convolution(from_host(held)[2:4], from_host(w), None, *PLAIN), expected)
+
+
+def test_tiles_of_3x3_give_the_same_bits(wide, rng: np.random.Generator) -> None:
+    x, w, g = (from_host(rng.standard_normal(s).astype(np.float32)) for s in (
+        (4, 16, 15, 17), (24, 16, 3, 3), (4, 24, 15, 17)))
+    runs = [(conv.convolution(x, w, None, *PLAIN).numpy(), conv.convolution_weight(g, x, (3, 3), *PLAIN).numpy())
+            for _ in range(3)]
+    assert all((a == b).all() for run in runs for a, b in zip(run, runs[0]))
+
+
+def test_second_order_through_tiles(wide, rng: np.random.Generator) -> None:
+    if not wide.facts.fp64:
+        pytest.skip("finite differences need float64")
+    x, w = (Variable(from_host(rng.standard_normal(s)), requires_grad=True) for s in ((1, 8, 9, 13), (8, 8, 3, 3)))
+    gradcheck(lambda x, w: F.conv2d(x, w, padding=1) ** 2 / 64, (x, w))
 
 
 # PyTorch -------------------------------------------------------------------------------------------------------------
