@@ -160,6 +160,7 @@ def attention_backward(dy: Array, q: Array, k: Array, v: Array, mask: Array | No
     dy = dy.astype(q.dtype)
     q, k, v, out, dy = map(_rowwise, (q, k, v, out, dy))
     lse = lse.astype(q.dtype.accumulator).contiguous()
+    lse = lse.clone() if lse.offset else lse  # the kernels read it from its beginning
     dq, dk, dv = (empty(a.shape, a.dtype, a.device) for a in (q, k, v))
     delta = empty(lse.shape, lse.dtype, lse.device)
     _run("queries", (dq, lse, delta), q, k, v, (out, dy), mask, options)

@@ -16,6 +16,7 @@ from ..core import shapes
 from ..core.dtypes import DType
 from ..core.errors import DeviceError, bad
 from ..ndarray import Array, Storage, full
+from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.program import kernel
 from . import winograd
@@ -75,9 +76,15 @@ class _Steps:
     ctype: str
     acc: str
     index: str
+    asked: tuple[str, str, Ints]  # dtype, layout and sizes, by which tuned parameters are found
     steps: list[Launch] = field(default_factory=list)
     temporaries: list[int] = field(default_factory=list)
     flops: int = 0
+
+    def params(self, family: str = "conv") -> dict[str, int]:
+        """The parameters of a kernel family for what is asked: tuned ones, or the form's default."""
+        default = kernels.template(family).module.DEFAULT[form(self.device)][_ITEM[self.acc]]
+        return dict(tuned.params(self.device, family, *self.asked, default))
 
     def temporary(self, size: int) -> tuple[str, int]:
         self.temporaries.append(max(1, size) * _ITEM[self.acc])
@@ -115,7 +122,8 @@ def convolve(name: str, x: Array, a: Array, bias: Array | None, shape: Ints, pro
     plan = _plans.get(key)
     if plan is None:
         check_device(device, x.dtype)
-        plan = _plans.put(key, _plan(device, x.dtype, problems(x, a), bias, large))
+        asked = _asked(x, a, shape, problems)
+        plan = _plans.put(key, _plan(device, x.dtype, problems(x, a), bias, large, asked))
     out = Array(Storage(device, prod(shape) * x.dtype.itemsize), shape, shapes.contiguous_strides(shape), 0, x.dtype)
     values: dict[Any, Any] = {"X": x.storage.buffer, "x": x.offset, "A": a.storage.buffer, "a": a.offset,
                               "C": out.storage.buffer}
@@ -129,11 +137,23 @@ def zeros(shape: Ints, dtype: DType, device: Device) -> Array:
     return full(shape, 0, dtype, device)
 
 
-def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array | None, large: bool) -> _Plan:
+def _asked(x: Array, a: Array, shape: Ints, how: Any) -> tuple[str, Ints]:
+    """By what tuned parameters are found: direction, taps and geometry; images, channels of the input and of the
+    result, and the input's space. The same whichever of the three arrays is computed."""
+    q = how.geometry
+    kind, image, weight, outs = {"Forward": ("forward", x.shape, a.shape, a.shape[0]),
+                                 "InputGradient": ("input", shape, a.shape, a.shape[0]),
+                                 "WeightGradient": ("weight", x.shape, shape, a.shape[1])}[type(how).__name__]
+    taps, stride, low, dilation = ("x".join(map(str, n)) for n in (weight[2:], q.stride, q.low, q.dilation))
+    return f"{kind}/k{taps}/s{stride}/p{low}/d{dilation}/g{q.groups}", (*image[:2], outs, *image[2:])
+
+
+def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array | None, large: bool,
+          asked: tuple[str, Ints]) -> _Plan:
     stride = None if bias is None else bias.strides[0]
     acc = dtype.accumulator.c
     for index in ("long",) if large else ("int", "long"):
-        steps = _Steps(device, dtype.c, acc, index)
+        steps = _Steps(device, dtype.c, acc, index, (dtype.name, *asked))
         (_wide if device.wide_core else _many)(steps, problems, stride)
         if max(steps.temporaries, default=0) < INT_BYTES:
             break
@@ -158,7 +178,7 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
     if len(problems) == 1 and winograd.fits(first, _ITEM[s.acc]):
         _winograd(s, first, bias)
         return
-    params = kernels.template("conv").module.DEFAULT["wide"][_ITEM[s.acc]]
+    params = s.params()
     vectors, width = _tile_of(first.M, params["width"])
     vectors = min(vectors, params["vectors"])
     reach = [_reach(p) for p in problems if p.R]
@@ -324,14 +344,13 @@ def _run(p: Problem) -> int:
 
 def _many(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
     for p in problems:
-        _local_tiles(s, p, bias, _fitting(s.device.facts, s.acc))
+        _local_tiles(s, p, bias, _fitting(s.device.facts, s.acc, s.params()))
         s.flops += 2 * p.groups * p.M * p.J * p.R
 
 
-def _fitting(facts: Facts, acc: str) -> dict[str, int]:
-    """The default parameters, with a smaller group until the device takes it."""
+def _fitting(facts: Facts, acc: str, params: dict[str, int]) -> dict[str, int]:
+    """The parameters, with a smaller group until the device takes it."""
     module = kernels.template("conv").module
-    params = dict(module.DEFAULT["many"][_ITEM[acc]])
     while not module.valid(params, facts, _ITEM[acc]):
         key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
         if params[key] <= params["block_n"]:

@@ -185,6 +185,7 @@ def norm_backward(dy: Array, x: Array, mean: Array, rstd: Array, weight: Array |
     d = statistics_dtype(x)
     x, dy = x.contiguous(), dy.contiguous()
     mean, rstd = (a.astype(d).contiguous() for a in (mean, rstd))
+    mean, rstd = (a.clone() if a.offset else a for a in (mean, rstd))  # the kernel reads them from their beginning
     weight = None if weight is None else weight.contiguous()
     index = index_type(*(a.storage.nbytes for a in (x, dy, weight) if a is not None))
     key = ("backward", x.shape, x.dtype, device, scheme, size, rms, wanted, index,

@@ -121,7 +121,7 @@ class Bench:
         if len(results) != len(expected):
             raise Wrong(f"{problem}: {len(results)} results, expected {len(expected)}")
         for found, value in zip(results, expected):
-            compare(str(problem), found, value)
+            compare(str(problem), found, value, self.tunable.nan_spreads)
 
     def validate(self, number: int, params: Params) -> None:
         """A candidate on odd sizes, on views with offsets and gaps, and with NaN among its operands."""
@@ -131,7 +131,8 @@ class Bench:
             hosts = self.tunable.operands(problem, draws(problem))
             expected = self._reference(problem, hosts)
             self._checked(candidate, problem, hosts, expected, 3 if i % 2 else 0)
-            spoilt = tuple(with_nan(h) for h in hosts)
+            chosen = range(len(hosts)) if self.tunable.spoilt is None else self.tunable.spoilt
+            spoilt = tuple(with_nan(h) if j in chosen else h for j, h in enumerate(hosts))
             if any(s is not h for s, h in zip(spoilt, hosts)):
                 self._checked(candidate, problem, spoilt, self._reference(problem, spoilt), 0 if i % 2 else 3)
         candidate.device.pool = self.base.pool
@@ -172,8 +173,9 @@ def with_nan(host: np.ndarray) -> np.ndarray:
     return spoilt
 
 
-def compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:
-    """Raise Wrong where a result is not the reference's: floats within tolerance of the largest, NaN where that is."""
+def compare(what: str, found: np.ndarray, expected: np.ndarray, nan_spreads: bool = False) -> None:
+    """Raise Wrong where a result is not the reference's: floats within tolerance of the largest, NaN where that is (and
+    with ``nan_spreads`` elsewhere too, if there is any)."""
     expected = np.asarray(expected)
     if found.shape != expected.shape:
         raise Wrong(f"{what}: shape {found.shape}, expected {expected.shape}")
@@ -183,6 +185,9 @@ def compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:
         return
     found = found.astype(np.float64)
     nan = np.isnan(expected)
+    if nan_spreads and nan.any():
+        expected = np.where(np.isnan(found), np.nan, expected) if np.isnan(found)[nan].all() else expected
+        nan = np.isnan(expected)
     if not np.array_equal(np.isnan(found), nan):
         raise Wrong(f"{what}: NaN in {np.count_nonzero(np.isnan(found))} of {found.size} places, "
                     f"expected {np.count_nonzero(nan)}")

@@ -8,6 +8,7 @@ arrays whose strides are the layout that is meant.
 from __future__ import annotations
 
 import importlib.util
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,14 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.errors import bad
+from ..families.attention import Options
 from ..families.matmul import matmul
+from ..ops.attention import attention, attention_backward
+from ..ops.conv import convolution, convolution_input, convolution_weight, output_size
 from ..ops.elementwise import add
+from ..ops.norm import norm_rows, norm_rows_backward
 from ..ops.reduce import sum as total
-from ..ops.softmax import softmax
+from ..ops.softmax import log_softmax, logsumexp, softmax, softmax_backward
 from ..ops.sort import cumsum, sort
 from ..runtime.tuned import Params, Problem
 
@@ -54,6 +59,8 @@ class Tunable:
     chooses: bool = False  # whether the family chooses by the problem where no row is found, rather than by DEFAULT
     space: Callable[[str, str, Any], list[Params]] | None = None  # (form, dtype, facts), where no template has one
     default: Params | None = None  # likewise
+    spoilt: tuple[int, ...] | None = None  # operands among which NaN must show in the result; None for all
+    nan_spreads: bool = False  # whether NaN may show in more places than in the reference
     source: str = ""  # likewise: the kernel's text
 
     def parse(self, sizes: str) -> tuple[int, ...]:
@@ -148,11 +155,6 @@ def _touched(p: Problem, times: int) -> float:
     return float(times * prod(p.sizes) * dtypes.dtype(p.dtype).itemsize)
 
 
-def _softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
 def _grid(n: int) -> tuple[int, int]:
     """Rows and columns of n elements, the columns as many as rows or more."""
     rows = next(r for r in range(int(n ** 0.5), 0, -1) if n % r == 0)
@@ -169,28 +171,42 @@ def _elementwise_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
 
 ELEMENTWISE = Tunable(
     "elementwise", ("elements",), ("flat", "strided"), _elementwise_operands,
-    run=lambda p, x, y: add(x, y), reference=lambda p, x, y: x + y, work=lambda p: _touched(p, 3),
+    run=lambda p, x, y: add(x, y), reference=lambda p, x, y: add.op.ref(x, y), work=lambda p: _touched(p, 3),
     odd=lambda p, params: ((1,), (37,), (4097,), (70001,)), unit="GB/s",
     common=(*problems("elementwise", "float32", "flat", (1 << 24,), (1 << 20,), (1 << 16,)),
             *problems("elementwise", "float32", "strided", (1 << 22,))))
 
 REDUCE = Tunable(
     "reduce", ("lines", "length"), ("rows", "columns"), _lines,
-    run=lambda p, x: total(x, _dim(p)), reference=lambda p, x: x.sum(_dim(p)), work=lambda p: _touched(p, 1),
+    run=lambda p, x: total(x, _dim(p)), reference=lambda p, x: total.op.ref(x, _dim(p)), work=lambda p: _touched(p, 1),
     odd=_few_lines, unit="GB/s",
     common=(*problems("reduce", "float32", "rows", (1, 1 << 24), (4096, 4096), (4096, 256)),
             *problems("reduce", "float32", "columns", (4096, 4096), (256, 4096))))
 
 SCAN = Tunable(
     "scan", ("lines", "length"), ("rows", "columns"), _lines,
-    run=lambda p, x: cumsum(x, _dim(p)), reference=lambda p, x: x.cumsum(_dim(p)), work=lambda p: _touched(p, 2),
-    odd=_few_lines, unit="GB/s",
+    run=lambda p, x: cumsum(x, _dim(p)), reference=lambda p, x: cumsum.op.ref(x, _dim(p)),
+    work=lambda p: _touched(p, 2), odd=_few_lines, unit="GB/s",
     common=problems("scan", "float32", "rows", (1, 1 << 22), (1024, 4096)))
 
+# By kind: the record, and how many arrays it takes.
+_SOFTMAXES = {"softmax": (softmax, 1), "log_softmax": (log_softmax, 1), "logsumexp": (logsumexp, 1),
+              "softmax_backward": (softmax_backward, 2)}
+
+
+def _softmax_of(p: Problem) -> Any:
+    return _SOFTMAXES[p.layout.partition("/")[0]]
+
+
+def _softmax_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+    return sum((_lines(p, draw) for _ in range(_softmax_of(p)[1])), ())
+
+
 SOFTMAX = Tunable(
-    "softmax", ("lines", "length"), ("softmax/rows", "softmax/columns"), _lines,
-    run=lambda p, x: softmax(x, _dim(p)), reference=lambda p, x: _softmax_of(x, _dim(p)),
-    work=lambda p: _touched(p, 2), odd=_few_lines, unit="GB/s",
+    "softmax", ("lines", "length"), tuple(f"{kind}/{along}" for kind in _SOFTMAXES for along in ("rows", "columns")),
+    _softmax_operands, run=lambda p, *a: _softmax_of(p)[0](*a, _dim(p)),
+    reference=lambda p, *a: _softmax_of(p)[0].op.ref(*a, _dim(p)), work=lambda p: _touched(p, 1 + _softmax_of(p)[1]),
+    odd=_few_lines, unit="GB/s",
     common=problems("softmax", "float32", "softmax/rows", (4096, 1024), (1024, 128)))
 
 SORT = Tunable(
@@ -202,7 +218,137 @@ SORT = Tunable(
 RADIX = replace(SORT, family="radix",
                 common=problems("radix", "float32", "lines", (1, 1 << 22), (2048, 2048), (8192, 512)))
 
-TUNABLES: tuple[Tunable, ...] = (MATMUL, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, SORT, RADIX)
+# Norms and attention -------------------------------------------------------------------------------------------------
+
+
+def _norm_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+    rows, length = p.sizes
+    if p.layout == "layer/forward":
+        return draw((rows, length)), draw((length,)), draw((length,))
+    statistic = np.float64 if p.dtype == "float64" else np.float32
+    return (draw((rows, length)), draw((rows, length)), draw((rows,)).astype(statistic),
+            draw((rows,), 0.5, 1.0).astype(statistic), draw((length,)))
+
+
+def _norm(p: Problem, f: Any, *arrays: Any) -> Any:
+    if p.layout == "layer/forward":
+        return f(norm_rows)(*arrays, scheme="layer", size=1)
+    return f(norm_rows_backward)(*arrays, scheme="layer", size=1, wanted=True)
+
+
+NORM = Tunable(
+    "norm", ("rows", "length"), ("layer/forward", "layer/backward"), _norm_operands,
+    run=lambda p, *a: _norm(p, _itself, *a), reference=lambda p, *a: _norm(p, _reference, *a),
+    work=lambda p: _touched(p, 2 if p.layout == "layer/forward" else 3),
+    odd=lambda p, params: ((1, 37), (31, 613), (5, max(params.values()) + 1)), unit="GB/s",
+    common=(*problems("norm", "float32", "layer/forward", (4096, 1024), (1024, 256)),
+            *problems("norm", "float32", "layer/backward", (4096, 1024), (1024, 256))))
+
+
+def _itself(op: Any) -> Any:
+    return op
+
+
+def _reference(op: Any) -> Any:
+    return op.op.ref
+
+
+def _attention_options(p: Problem) -> Options:
+    return Options(p.layout.endswith("/causal"), p.sizes[3] ** -0.5, 0.0, 0)
+
+
+def _attention_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+    heads, L, S, E, F = p.sizes
+    q, k, v = draw((1, heads, L, E)), draw((1, heads, S, E)), draw((1, heads, S, F))
+    if p.layout.startswith("forward"):
+        return q, k, v
+    y, lse = attention.op.ref(*(a.astype(np.float64) for a in (q, k, v)), None, _attention_options(p))
+    return (draw((1, heads, L, F)), q, k, v, y.astype(q.dtype),
+            lse.astype(np.float64 if p.dtype == "float64" else np.float32))
+
+
+def _attention(p: Problem, f: Any, *arrays: Any) -> Any:
+    options = _attention_options(p)
+    if p.layout.startswith("forward"):
+        return f(attention)(*arrays, None, options)
+    return f(attention_backward)(*arrays[:4], None, *arrays[4:], options)
+
+
+def _attention_work(p: Problem) -> float:
+    heads, L, S, E, F = p.sizes
+    return 2.0 * heads * L * S * (E + F) * (1 if p.layout.startswith("forward") else 2.5)
+
+
+ATTENTION = Tunable(
+    "attention", ("heads", "L", "S", "E", "F"),
+    tuple(kind + causal for kind in ("forward", "queries", "keys") for causal in ("", "/causal")), _attention_operands,
+    run=lambda p, *a: _attention(p, _itself, *a), reference=lambda p, *a: _attention(p, _reference, *a),
+    work=_attention_work, spoilt=(),
+    odd=lambda p, params: ((1, 1, 1, 1, 1), (3, 37, 41, 17, 5), (2, params["rows"] + 1, params["columns"] + 1, 32, 32)),
+    common=problems("attention", "float32", "forward", (32, 128, 128, 64, 64), (8, 1024, 1024, 64, 64)))
+
+# Convolutions --------------------------------------------------------------------------------------------------------
+
+_CONV_LAYOUT = re.compile(r"(forward|input|weight)/k([0-9x]+)/s([0-9x]+)/p([0-9x]+)/d([0-9x]+)/g([0-9]+)")
+
+
+def _geometry(p: Problem) -> tuple[str, tuple, dict[str, Any]]:
+    """Direction, taps and parameters of a convolution's layout; margins are alike on both sides."""
+    match = _CONV_LAYOUT.fullmatch(p.layout)
+    if match is None:
+        raise ValueError(bad("tune", f"layout {p.layout!r}", "as forward/k1x3x3/s1x1x1/p0x1x1/d1x1x1/g1",
+                             "Taps, strides, margins and dilations are of three axes."))
+    taps, stride, margins, dilation = (tuple(map(int, text.split("x"))) for text in match.groups()[1:5])
+    return match[1], taps, {"stride": stride, "padding": tuple((m, m) for m in margins), "dilation": dilation,
+                            "groups": int(match[6])}
+
+
+def _conv_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+    N, C, outs, *space = p.sizes
+    kind, taps, q = _geometry(p)
+    x, w = (N, C, *space), (outs, C // q["groups"], *taps)
+    out = tuple(output_size(n, k, s, a + b, d) for n, k, s, (a, b), d in zip(
+        space, taps, q["stride"], q["padding"], q["dilation"]))
+    return {"forward": lambda: (draw(x), draw(w)), "input": lambda: (draw((N, outs, *out)), draw(w)),
+            "weight": lambda: (draw((N, outs, *out)), draw(x))}[kind]()
+
+
+def _conv(p: Problem, f: Any, a: Any, b: Any) -> Any:
+    kind, taps, q = _geometry(p)
+    if kind == "forward":
+        return f(convolution)(a, b, None, **q)
+    if kind == "input":
+        return f(convolution_input)(a, b, None, size=tuple(p.sizes[3:]), **q)
+    return f(convolution_weight)(a, b, size=taps, **q)
+
+
+def _conv_work(p: Problem) -> float:
+    _, taps, q = _geometry(p)
+    return 2.0 * p.sizes[0] * p.sizes[1] * p.sizes[2] * prod(p.sizes[3:]) * prod(taps) / prod(q["stride"]) / q["groups"]
+
+
+def _conv_odd(p: Problem, params: Params) -> Sequence[tuple[int, ...]]:
+    _, taps, q = _geometry(p)
+    g = q["groups"]
+    least = [max(1, d * (k - 1) + 1 - a - b) for k, d, (a, b) in zip(taps, q["dilation"], q["padding"])]
+    deep = [n + (3 if k > 1 else 0) for n, k in zip(least, taps)]
+    lanes = max(params.get("vectors", 1) * params.get("width", 16), params.get("group_m", 1) * params.get("block_m", 1))
+    return ((1, g, g, *least), (2, 3 * g, 5 * g, *deep[:1], deep[1] + 4, deep[2] + 10),
+            (3, 17 * g, (lanes + 1) * g, *least[:2], least[2] + 36))
+
+
+def _layer(kind: str, taps: int, stride: int = 1, groups: int = 1) -> str:
+    return f"{kind}/k1x{taps}x{taps}/s1x{stride}x{stride}/p0x{taps // 2}x{taps // 2}/d1x1x1/g{groups}"
+
+
+CONV = Tunable(
+    "conv", ("N", "C", "O", "D", "H", "W"), tuple(_layer(kind, 3) for kind in ("forward", "input", "weight")),
+    _conv_operands, run=lambda p, *a: _conv(p, _itself, *a), reference=lambda p, *a: _conv(p, _reference, *a),
+    work=_conv_work, odd=_conv_odd, spoilt=(0,), nan_spreads=True,
+    common=tuple(q for kind in ("forward", "input", "weight") for q in problems(
+        "conv", "float32", _layer(kind, 3), (16, 64, 64, 1, 32, 32), (16, 256, 256, 1, 8, 8))))
+
+TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, ATTENTION, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, NORM, SORT, RADIX)
 
 
 def tunable(name: str) -> Tunable:
