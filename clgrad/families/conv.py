@@ -20,6 +20,7 @@ from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.program import kernel
 from . import winograd
+from .matmul import PLAIN
 from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
 
 _ITEM = {"float": 4, "double": 8}
@@ -97,6 +98,13 @@ class _Steps:
         k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), index=self.index,
                    part=part, **values)
         self.steps.append(Launch.of(k, gsize, lsize, args))
+
+    def add_up(self, partial: Any, splits: int, count: int, width: int = 1, lsize: int = 1) -> None:
+        """One more launch where r was split: the partial sums in one order."""
+        each = 1024 if width > 1 else 1
+        if splits > 1:
+            self.add("sum", _ceil(_ceil(count, each), lsize) * lsize, lsize,
+                     [count, 1, count, splits, each, partial, "C"], family="matmul", width=width, **PLAIN)
 
 
 def _ceil(a: int, b: int) -> int:
@@ -294,14 +302,7 @@ def _dots(s: _Steps, p: Problem, x: _Source, params: dict[str, int]) -> None:
     s.add("dots", p.groups * splits * tiles, 1,
           [p.J, p.M, splits, chunk, *p.j[1:], *p.r, *x.args[:11], packed, target, p.out_shift, *p.out, count],
           out=out, width=width, points=params["points"])
-    _add_up(s, target, splits, count)
-
-
-def _add_up(s: _Steps, partial: Any, splits: int, count: int) -> None:
-    """One more launch where r was split: the partial sums in one order."""
-    if splits > 1:
-        s.add("sum", _ceil(count, 1024), 1, [count, splits, 1024, partial, "C"], family="matmul",
-              width=64 // _ITEM[s.acc])
+    s.add_up(target, splits, count, 64 // _ITEM[s.acc])
 
 
 def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, points: int, x: _Source) -> None:
@@ -325,7 +326,7 @@ def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, po
           [p.J, p.M, panels, group, splits, chunk, *p.j[1:], *p.r, *x.args, packed, target, p.out_shift, *p.out,
            _run(p), count],
           out=out, vectors=vectors, width=width, points=points, taps=taps)
-    _add_up(s, target, splits, count)
+    s.add_up(target, splits, count, 64 // _ITEM[s.acc])
 
 
 def _run(p: Problem) -> int:
@@ -376,8 +377,7 @@ def _local_tiles(s: _Steps, p: Problem, bias: int | None, params: dict[str, int]
           [p.J, p.M, splits, chunk, p.R, *p.j[1:], *p.r[1:], "X", "x", *p.x, *p.space, *p.j_step, *p.r_step, *p.low,
            "A", "a", p.a_shift, *p.a, int(bias is not None), "B", "b", bias or 0, target, p.out_shift, *p.out, count],
           out=out, **params)
-    if splits > 1:
-        s.add("sum", _ceil(count, items) * items, items, [count, splits, 1, target, "C"], family="matmul", width=1)
+    s.add_up(target, splits, count, lsize=items)
 
 
 # The three readings --------------------------------------------------------------------------------------------------

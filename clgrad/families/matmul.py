@@ -118,12 +118,12 @@ class Steps:
         return "temp", len(self.temporaries) - 1
 
     def add(self, part: str, gsize: int, lsize: int, args: list, function: str | None = None, **values: Any) -> None:
-        self.steps.append(Step(function or part, {**self.common, "part": part, **_PLAIN, **values}, gsize, lsize,
+        self.steps.append(Step(function or part, {**self.common, "part": part, **PLAIN, **values}, gsize, lsize,
                                tuple(args)))
 
 
 _PLAIN_KEY = 10  # length of a plan's key without an ending
-_PLAIN = {"before": "", "after": "", "activation": None}
+PLAIN = {"before": "", "after": "", "activation": None}  # template values of sums that are stored as they are
 
 
 def _ceil(a: int, b: int) -> int:

@@ -126,5 +126,4 @@ def _gradient(s: _Steps, p: Problem, bias: int | None, x: tuple, params: dict[st
               [units, each, panels, blocks, group, p.M, C, eights, V, v_g, v_point, D, d_point, target,
                p.out_shift + i * count, *p.out[:3], *p.out[4:], scratch],
               family="winograd", ctype=s.acc, out=out, width=params["width"])
-    if splits > 1:
-        s.add("sum", _ceil(count, 1024), 1, [count, splits, 1024, target, "C"], family="matmul", width=params["width"])
+    s.add_up(target, splits, count, params["width"])
