@@ -9,6 +9,8 @@ from typing import Any
 from ..autograd.variable import Variable
 from ..core.errors import bad
 from ..ndarray import Array
+from .activation import ReLU
+from .linear import Linear, then_relu, untouched
 from .module import Module, Parameter, block
 
 
@@ -114,9 +116,19 @@ class Sequential(_Indexed):
         return type(self)(dict(items))
 
     def forward(self, input: Any) -> Any:
+        product = None  # a Linear, until it is known whether a ReLU follows
         for module in self._modules.values():
-            input = module(input)
-        return input
+            if product is not None:
+                layer, product = product, None
+                if untouched(module, ReLU):
+                    input = then_relu(layer, input)
+                    continue
+                input = layer(input)
+            if type(module) is Linear:
+                product = module
+            else:
+                input = module(input)
+        return input if product is None else product(input)
 
     def __mul__(self, times: int) -> Sequential:
         if not isinstance(times, int):

@@ -14,7 +14,7 @@ from . import init
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
-from .linear import Linear
+from .linear import Linear, then_plus, then_relu, untouched
 from .module import Module
 from .norm import LayerNorm
 
@@ -26,6 +26,15 @@ def _activation(activation: Any) -> Callable:
                                  "Pass one of these."))
         return {"relu": F.relu, "gelu": F.gelu}[activation]
     return activation
+
+
+def _feed(layer: Any, x: Any, residual: Any, last: Dropout) -> Any:
+    """residual + last(linear2(dropout(activation(linear1(x))))) of a layer, fused where dropout allows."""
+    h = then_relu(layer.linear1, x) if layer.activation is F.relu else layer.activation(layer.linear1(x))
+    h = layer.dropout(h)
+    if untouched(last, Dropout) and not (last.training and last.p):
+        return then_plus(layer.linear2, h, residual)
+    return residual + last(layer.linear2(h))
 
 
 def _copies(module: Module, count: int) -> ModuleList:
@@ -56,15 +65,12 @@ class TransformerEncoderLayer(Module):
         x = src
         if self.norm_first:
             x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
-            return x + self._feed(self.norm2(x))
+            return _feed(self, self.norm2(x), x, self.dropout2)
         x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask, is_causal))
-        return self.norm2(x + self._feed(x))
+        return self.norm2(_feed(self, x, x, self.dropout2))
 
     def _attend(self, x: Any, mask: Any, padding: Any, is_causal: bool) -> Any:
         return self.dropout1(self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)[0])
-
-    def _feed(self, x: Any) -> Any:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 class TransformerEncoder(Module):
@@ -118,13 +124,12 @@ class TransformerDecoderLayer(Module):
             return self.dropout2(self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask,
                                                      is_causal=memory_is_causal)[0])
 
-        def feed(x: Any) -> Any:
-            return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
         x = tgt
-        for block, norm in ((attend, self.norm1), (look_up, self.norm2), (feed, self.norm3)):
+        for block, norm in ((attend, self.norm1), (look_up, self.norm2)):
             x = x + block(norm(x)) if self.norm_first else norm(x + block(x))
-        return x
+        if self.norm_first:
+            return _feed(self, self.norm3(x), x, self.dropout3)
+        return self.norm3(_feed(self, x, x, self.dropout3))
 
 
 class TransformerDecoder(Module):

@@ -12,10 +12,12 @@ import pytest
 import clgrad
 from clgrad import Variable, nn, optim
 from clgrad.core.errors import DTypeError, ShapeError
+from clgrad.families import plans
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
 from clgrad.nn import init
 from clgrad.nn.module import StateDictError
+from clgrad.runtime.launch import launch
 from clgrad.testing import assert_close
 
 RNG = np.random.default_rng(0)
@@ -526,3 +528,83 @@ def test_training_follows_pytorch_without_host_copies(device) -> None:
     assert_close(losses[-1], expected.detach().numpy(), scale=4)
     for p, t in zip(ours.parameters(), theirs.parameters()):
         assert_close(p, t.detach().numpy(), scale=20)
+
+
+# Fused endings -----------------------------------------------------------------------------------------------------
+
+
+def test_sequential_fuses_relu_into_the_product_before_it(rng: np.random.Generator, device, monkeypatch) -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, 3))
+    x = from_host(rng.standard_normal((9, 6)).astype(np.float32))
+
+    def by_hand(x):
+        for layer in model:
+            x = layer(x)
+        return x
+
+    results = []
+    for run in (model, by_hand):
+        v = Variable(x, requires_grad=True)
+        model.zero_grad()
+        out = run(v)
+        (out * out).sum().backward()
+        results.append([out, v.grad, *(p.grad for p in model.parameters())])
+    for got, expected in zip(*results):
+        assert_close(got, expected.numpy() if not isinstance(expected, Variable) else expected.detach().numpy())
+
+    launches = []
+    monkeypatch.setattr(plans, "launch", lambda k, *args, **work: launches.append(k.label) or launch(k, *args, **work))
+    with clgrad.no_grad():
+        model(x)
+    assert not [label for label in launches if not label.startswith("matmul.")]
+
+
+def test_sequential_leaves_relu_alone_that_someone_watches(rng: np.random.Generator, device) -> None:
+    class Doubled(nn.ReLU):
+        def forward(self, input):
+            return super().forward(input) * 2
+
+    x = Variable(from_host(rng.standard_normal((4, 6)).astype(np.float32)))
+    plain = nn.Linear(6, 5)
+    expected = np.maximum(plain(x).detach().numpy(), 0)
+    assert_close(nn.Sequential(plain, nn.ReLU())(x), expected)
+    assert_close(nn.Sequential(plain, Doubled())(x), expected * 2)
+    seen = []
+    watched = nn.ReLU()
+    watched.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    assert_close(nn.Sequential(plain, watched)(x), expected)
+    assert seen == [(4, 5)]
+    seen.clear()
+    model = nn.Sequential(plain, nn.ReLU())
+    handle = plain.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    assert_close(model(x), expected)
+    assert seen == [(4, 5)]
+    handle.remove()
+    own = nn.ReLU()
+    own.forward = lambda input: input * 3
+    assert_close(nn.Sequential(plain, own)(x), plain(x).detach().numpy() * 3)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_feed_forward_is_the_same_fused_or_not(norm_first: bool, dropout: float, rng: np.random.Generator,
+                                               device) -> None:
+    class Own(nn.Linear):
+        """Keeps the layer from being fused."""
+
+    x = from_host(rng.standard_normal((3, 4, 8)).astype(np.float32))
+    layer = nn.TransformerEncoderLayer(8, 2, 12, dropout, norm_first=norm_first, batch_first=True)
+    other = nn.TransformerEncoderLayer(8, 2, 12, dropout, norm_first=norm_first, batch_first=True)
+    other.linear1, other.linear2 = Own(8, 12), Own(12, 8)
+    other.load_state_dict(layer.state_dict())
+    results = []
+    for model in (layer, other):
+        clgrad.manual_seed(3)
+        v = Variable(x, requires_grad=True)
+        out = model(v)
+        (out * out).sum().backward()
+        results.append([out, v.grad, *(p.grad for p in model.parameters())])
+        model.eval()
+        results[-1].append(model(v))
+    for got, expected in zip(*results):
+        assert_close(got, expected.detach().numpy(), scale=10)
