@@ -14,7 +14,7 @@ from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form, index_type, letter, workers
+from .plans import Plans, check_device, form, index_type, letter, strip_span, workers
 
 _SHORT = 32  # segments up to this length are walked by one lane each
 
@@ -84,24 +84,26 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     i = letter(index)
     t = "d" if x.dtype.compute == "double" else "f"
     signature = f"PP{i}" + ("" if kind == "forward" else f"P{i}P") + f"P{i}" + (
-        f"P{i}{t}" if kind == "forward" else "") + (f"P{i}P{i}{t}P{i}" if how else "") + "PP" + i * 7
+        f"P{i}{t}" if kind == "forward" else "") + (f"P{i}P{i}{t}P{i}" if how else "") + "PP" + i * 8
+
+    params = tuned.params(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows),
+                          kernels.template("norm").module.DEFAULT[form(device)])
 
     def build(local: int) -> Kernel:
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,
                       form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
                       index=index, group=local, affine=AFFINE[rows.scheme], rms=rms, has_weight=weight is not None,
                       has_bias=bias is not None, running=how, wanted=wanted,
-                      segments="lanes" if rows.Q <= _SHORT else "tree")
+                      segments="lanes" if rows.Q <= _SHORT else "tree", strip=params["strip"])
 
     check_device(device, x.dtype, some.dtype)
-    local = tuned.params(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows),
-                         kernels.template("norm").module.DEFAULT[form(device)])["local"]
+    local = params["local"]
     k = build(local)
     while k.max_local < local:
         local //= 2
         k = build(local)
-    W = 8 if x.dtype.itemsize == 8 else 16
-    units = -(-rows.rows // W) if layout == "columns" else rows.rows
+    span = strip_span(device, 1, rows.rows, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
+    units = -(-rows.rows // span) if layout == "columns" else rows.rows
     if wide:
         count = min(units, workers(device, x.size, 4, 1024))
         gsize, lsize = (count,), (1,)
@@ -111,7 +113,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     else:
         count = max(1, min(-(-units // local), device.facts.compute_units * 16))
         gsize, lsize = (count * local,), (local,)
-    tail = (rows.P, rows.Q, rows.step, rows.row_step, rows.groups, rows.rows, rows.rows)
+    tail = (rows.P, rows.Q, rows.step, rows.row_step, rows.groups, rows.rows, span, rows.rows)
     return _Plan(k, gsize, lsize, rows, tail, count)
 
 

@@ -113,3 +113,11 @@ def blocks(device: Device, items: int, local: int, per_unit: int) -> tuple[tuple
     """Global and local size of a many-core launch over ``items``, capped: kernels walk in grid strides."""
     groups = max(1, min(-(-items // local), device.facts.compute_units * per_unit))
     return (groups * local,), (local,)
+
+
+def strip_span(device: Device, outer: int, inner: int, width: int, strip: int) -> int:
+    """Elements side by side, of ``inner``, that a strip of at most ``strip`` vectors takes: fewer, where a core would
+    have none of the ``outer`` times as many strips."""
+    vectors = -(-inner // width)
+    share = max(1, vectors * outer // (2 * device.facts.compute_units))
+    return width * max(1, min(strip, vectors, share))

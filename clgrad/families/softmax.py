@@ -12,10 +12,9 @@ from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime import tuned
-from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, form, index_type, letter, workers
+from .plans import Plans, blocks, form, index_type, letter, strip_span, workers
 
 _SERIAL = 32
 
@@ -88,7 +87,7 @@ class Softmax:
         device, wide = x.device, x.device.wide_core
         params = tuned.params(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
                               (rows, K), kernels.template("softmax").module.DEFAULT[form(device)])
-        span = _span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
+        span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
         index = index_type(x.storage.nbytes, y.storage.nbytes)
@@ -111,10 +110,3 @@ class Softmax:
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
                       strip=kernels.template("softmax").module.DEFAULT[form(x.device)]["strip"])
-
-
-def _span(device: Device, outer: int, inner: int, width: int, strip: int) -> int:
-    """Rows side by side that a strip of at most ``strip`` vectors takes: fewer, where a core would have none."""
-    vectors = -(-inner // width)
-    share = max(1, vectors * outer // (2 * device.facts.compute_units))
-    return width * min(strip, vectors, share)

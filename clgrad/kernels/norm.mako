@@ -13,15 +13,16 @@
 ## Golub and LeVeque (1979); so that one pass over memory loses no digits to a large mean.
 ##
 ## wide, rows:     one work-item a row, vectors along q.
-## wide, columns:  Q = 1 and rows side by side: a vector lane a row.
+## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
+##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
 ## many, group:    one work-group a row, partial results meet in local memory.
 ## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
 ##
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
-    BLOCK = 2048
+    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32)}
+    DEFAULT = {"wide": {"local": 1, "strip": 16}, "many": {"local": 128, "strip": 1}}
+    BLOCK, STACK = 2048, 16
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -63,9 +64,11 @@
 ${prelude.extensions(T, ctype, wtype, rtype)}
 typedef ${index} index_t;
 typedef ${T} T;
+% if form == "wide":
+${prelude.joined(T, W)}
+% endif
 <%def name="lanes_sum(into, vector)">\
-vstore${W}(${vector}, 0, lane);
-        for (int l = 0; l < ${W}; ++l) ${into} += lane[l];\
+${into} += sum_of(${vector});\
 </%def>\
 <%def name="settle(u)">\
         // The row's statistics: kept for the gradients, and mixed into the running ones.
@@ -85,6 +88,19 @@ vstore${W}(${vector}, 0, lane);
             ${prelude.store(rtype, T, "running_mean", "rm", f"(1 - part) * {prelude.load(rtype, T, 'running_mean', 'rm')} + part * m")}
             ${prelude.store(rtype, T, "running_var", "rv", f"(1 - part) * {prelude.load(rtype, T, 'running_var', 'rv')} + part * unbiased")}
         }
+% endif
+</%def>\
+<%def name="settle_lanes(w)">\
+            ${prelude.store(T, T, "mean", "u", "m", w)}
+            ${prelude.store(T, T, "rstd", "u", "r", w)}
+% if running:
+            {
+                const T part = ${"(T)1 / (T)count[count_offset]" if running == "cumulative" else "momentum"};
+                const ${vec(w)} unbiased = m2 / (total - 1);
+                const index_t rm = running_mean_offset + u, rv = running_var_offset + u;
+                ${prelude.store(rtype, T, "running_mean", "rm", f"(1 - part) * {prelude.load(rtype, T, 'running_mean', 'rm', w)} + part * m", w)}
+                ${prelude.store(rtype, T, "running_var", "rv", f"(1 - part) * {prelude.load(rtype, T, 'running_var', 'rv', w)} + part * unbiased", w)}
+            }
 % endif
 </%def>\
 <%def name="shared(p)">\
@@ -118,7 +134,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                         const global long *count, index_t count_offset,
 % endif
                         global T *mean, global T *rstd, index_t P, index_t Q, index_t step, index_t row_step,
-                        index_t groups, index_t rows, index_t units)
+                        index_t groups, index_t rows, index_t span, index_t units)
 {
     x += x_offset;
     weight += weight_offset;
@@ -132,7 +148,6 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = (index_t)get_global_id(0) * share;
     const index_t last = min(first + share, units);
-    T lane[${W}];
 <% V = vec(W) %>
     % if forward:
     for (index_t u = first; u < last; ++u) {
@@ -254,14 +269,88 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     }
     % endif
 % elif form == "wide" or layout == "serial":
-    // A unit is a strip of up to ${W} rows that lie side by side; P values each, `step` apart.
-    const index_t strips = (rows + ${W - 1}) / ${W};
-    for (index_t strip = get_global_id(0); strip < strips; strip += get_global_size(0)) {
-        const index_t u0 = strip * ${W};
-        index_t u = u0;
-    % for w, condition in (((W, f"if (u0 + {W} <= rows)"),) if W > 1 else ()) + ((1, f"{'else ' if W > 1 else ''}for (; u < min(u0 + {W}, rows); ++u)"),):
-<% V = vec(w) %>
-        ${condition} {
+    % if form == "wide":
+<% V = vec(W) %>
+    const index_t strips = (rows + span - 1) / span;
+    for (index_t one = get_global_id(0); one < strips; one += get_global_size(0)) {
+        const index_t u0 = one * span, end = min(u0 + span, rows);
+        const int vectors = (int)((end - u0) / ${W});
+        % if forward:
+        ${V} ms[${strip}], squares[${strip}];
+        for (int v = 0; v < vectors; ++v) ms[v] = squares[v] = (${V})(0);
+        for (index_t p0 = 0; p0 < P; p0 += ${STACK}) {
+            const index_t p1 = min(p0 + ${STACK}, P);
+            const T n = (T)(p1 - p0), part = n / (T)p1;
+            for (int v = 0; v < vectors; ++v) {
+                const index_t u = u0 + v * ${W};
+                ${V} center = (${V})(0), square = (${V})(0);
+                for (index_t p = p0; p < p1; ++p) center += ${x("p * step + u", W)};
+                center /= n;
+                for (index_t p = p0; p < p1; ++p) {
+                    const ${V} d = ${x("p * step + u", W)} - center;
+                    square += d * d;
+                }
+                const ${V} d = center - ms[v];
+                ms[v] += d * part;
+                squares[v] += square + d * d * (part * (T)p0);
+            }
+        }
+        for (int v = 0; v < vectors; ++v) {
+            const index_t u = u0 + v * ${W};
+            const ${V} m = ms[v], m2 = squares[v], r = 1 / sqrt(m2 / total + eps);
+            ${settle_lanes(W)}
+            squares[v] = r;
+        }
+        for (index_t p = 0; p < P; ++p)
+            for (int v = 0; v < vectors; ++v) {
+                const index_t u = u0 + v * ${W};
+                const ${V} m = ms[v], r = squares[v];
+            % if has_weight:
+                const ${V} scale = ${weight("u", W)};
+            % endif
+            % if has_bias:
+                const ${V} shift = ${bias("u", W)};
+            % endif
+                ${put("p * step + u", result("p * step + u", "u", W, "m"), W)}
+            }
+        % else:
+        ${V} firsts[${strip}], seconds[${strip}];
+        for (int v = 0; v < vectors; ++v) firsts[v] = seconds[v] = (${V})(0);
+        for (index_t p = 0; p < P; ++p)
+            for (int v = 0; v < vectors; ++v) {
+                const index_t u = u0 + v * ${W};
+                const ${V} m = ${prelude.load(T, T, "mean", "u", W)}, r = ${prelude.load(T, T, "rstd", "u", W)};
+                const ${V} g = ${dy("p * step + u", W)};
+                firsts[v] += g;
+                seconds[v] += g * ${normal("p * step + u", W)};
+            }
+        for (int v = 0; v < vectors; ++v) {
+            const index_t u = u0 + v * ${W};
+            % if wanted:
+            ${prelude.store(T, T, "sums", "u", "seconds[v]", W)}
+            ${prelude.store(T, T, "sums", "rows + u", "firsts[v]", W)}
+            % endif
+            firsts[v] /= total;
+            seconds[v] /= total;
+        }
+        for (index_t p = 0; p < P; ++p)
+            for (int v = 0; v < vectors; ++v) {
+                const index_t u = u0 + v * ${W};
+                const ${V} m = ${prelude.load(T, T, "mean", "u", W)}, r = ${prelude.load(T, T, "rstd", "u", W)};
+            % if has_weight:
+                const ${V} scale = ${weight("u", W)};
+            % endif
+                const ${V} g = ${dy("p * step + u", W)}, h = ${normal("p * step + u", W)};
+                ${put("p * step + u", f"r{' * scale' if has_weight else ''} * (g - firsts[v] - h * seconds[v])", W)}
+            }
+        % endif
+        for (index_t u = u0 + vectors * ${W}; u < end; ++u) {
+    % else:
+    for (index_t one = get_global_id(0); one < rows; one += get_global_size(0)) {
+        const index_t u = one;
+        {
+    % endif
+<% w, V = 1, "T" %>
         % if has_weight:
             const ${V} scale = ${weight("u", w)};
         % endif
@@ -276,17 +365,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 m2 += d * (${x("p * step + u", w)} - m);
             }
             const ${V} r = 1 / sqrt(m2 / total + eps);
-            ${prelude.store(T, T, "mean", "u", "m", w)}
-            ${prelude.store(T, T, "rstd", "u", "r", w)}
-            % if running:
-            {
-                const T part = ${"(T)1 / (T)count[count_offset]" if running == "cumulative" else "momentum"};
-                const ${V} unbiased = m2 / (total - 1);
-                const index_t rm = running_mean_offset + u, rv = running_var_offset + u;
-                ${prelude.store(rtype, T, "running_mean", "rm", f"(1 - part) * {prelude.load(rtype, T, 'running_mean', 'rm', w)} + part * m", w)}
-                ${prelude.store(rtype, T, "running_var", "rv", f"(1 - part) * {prelude.load(rtype, T, 'running_var', 'rv', w)} + part * unbiased", w)}
-            }
-            % endif
+            ${settle_lanes(1)}
             for (index_t p = 0; p < P; ++p) ${put("p * step + u", result("p * step + u", "u", w, "m"), w)}
         % else:
             const ${V} m = ${prelude.load(T, T, "mean", "u", w)}, r = ${prelude.load(T, T, "rstd", "u", w)};
@@ -308,7 +387,6 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             }
         % endif
         }
-    % endfor
     }
 % else:
     // One work-group a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
