@@ -92,10 +92,10 @@ class Softmax:
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
         index = index_type(x.storage.nbytes, y.storage.nbytes)
         local = params["local"]
-        k = self._build(x, index, layout, local)
+        k = self._build(x, index, layout, local, params["strip"])
         while k.max_local < local:
             local //= 2
-            k = self._build(x, index, layout, local)
+            k = self._build(x, index, layout, local, params["strip"])
         if wide:
             gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
         elif layout == "group":
@@ -104,9 +104,9 @@ class Softmax:
             gsize, lsize = blocks(device, units, local, 16)
         return _Plan(k, gsize, lsize, (K, inner, span, units), result)
 
-    def _build(self, x: Array, index: str, layout: str, local: int) -> Kernel:
+    def _build(self, x: Array, index: str, layout: str, local: int, strip: int) -> Kernel:
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
-                      strip=kernels.template("softmax").module.DEFAULT[form(x.device)]["strip"])
+                      strip=strip)
