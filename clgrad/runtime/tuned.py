@@ -87,7 +87,7 @@ class Place:
 @dataclass(frozen=True)
 class Row:
     """One result. ``params`` is None where the family's own choice stayed the fastest; ``rate`` is in GFLOP/s or GB/s,
-    ``speedup`` over the default, ``spread`` of that ratio."""
+    ``speedup`` over the default, ``spread`` that ratio's uncertainty."""
 
     source: str
     problem: Problem

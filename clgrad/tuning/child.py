@@ -45,11 +45,11 @@ def placed(host: np.ndarray, device: Device, gap: int = 0) -> Array:
     """An operand in device memory with the strides of the NumPy array, or those of a view: ``gap`` elements before it
     and ``gap`` more between its lines, all of them NaN (or -1)."""
     order = sorted(range(host.ndim), key=lambda a: -abs(host.strides[a]))
-    step = host.strides[order[-1]] // host.itemsize if host.ndim and host.shape[order[-1]] > 1 else 1
     dense = host.transpose(order)
-    widths = [n + gap * (i == host.ndim - 1 or not i) for i, n in enumerate(dense.shape)]
+    step = dense.strides[-1] // host.itemsize if host.ndim and dense.shape[-1] > 1 else 1
+    widths = _widths(dense, step)
     if widths:
-        widths[-1] = dense.shape[-1] * step + gap
+        widths[-1] += gap
     flat = np.full(int(np.prod(widths)) + gap, -1 if host.dtype.kind in "iu" else np.nan).astype(host.dtype)
     base = flat[gap:].reshape(widths)
     inner = tuple(slice(0, n) for n in dense.shape[:-1]) + ((slice(0, dense.shape[-1] * step, step),) if widths else ())
@@ -61,6 +61,17 @@ def placed(host: np.ndarray, device: Device, gap: int = 0) -> Array:
     if order:
         strides[order[-1]] *= step
     return moved.view(host.shape, tuple(strides), gap)
+
+
+def _widths(dense: np.ndarray, step: int) -> list[int]:
+    """Elements that each axis of an array in memory order takes, gaps included: those of the last one in memory."""
+    widths, unit = [], 1
+    for axis in reversed(range(dense.ndim)):
+        n = dense.shape[axis] * (step if axis == dense.ndim - 1 else 1)
+        pitch = dense.strides[axis - 1] // dense.itemsize if axis and dense.shape[axis - 1] > 1 else 0
+        widths.append(max(n, pitch // unit) if pitch % unit == 0 else n)
+        unit *= widths[-1]
+    return widths[::-1]
 
 
 class Candidate:

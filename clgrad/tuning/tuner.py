@@ -21,7 +21,8 @@ from .process import Child, Failed
 from .search import Ranking, Search, frozen
 
 MARGIN = 0.03  # a candidate must be faster than the best so far by more than this, beyond the spread
-_QUICK, _CAREFUL, _FINAL = 3, 9, 15  # rounds of timing
+_QUICK, _CAREFUL, _FINAL = 3, 9, 21  # rounds of timing
+_REPEATS = 3  # of the careful rounds, while it is not clear whether a candidate is better
 _PROMISING = 0.97  # of the best's speed after the quick rounds
 _CHILD_TRIES = 250  # candidates after which a child is replaced: drivers keep what they built
 
@@ -89,10 +90,11 @@ class Run:
 
 
 def ratio_of(best: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """How much faster the other is, by pairs of rounds: median and median deviation from it."""
+    """How much faster the other is, by pairs of rounds: the median, and two of its standard errors (by the median
+    deviation, as if it were normal), so that a few disturbed rounds count little and more rounds help."""
     ratios = [b / o for b, o in zip(best, other)]
     middle = median(ratios)
-    return middle, median(abs(r - middle) for r in ratios)
+    return middle, 2 * 1.2533 * 1.4826 * median(abs(r - middle) for r in ratios) / len(ratios) ** 0.5
 
 
 def trials_file() -> Path:
@@ -273,7 +275,9 @@ class _Job:
         """Time a candidate beside the best so far, which it replaces if it is clearly faster and right everywhere."""
         a, b = self._times(self.best, params, _QUICK)
         middle, spread = ratio_of(a, b)
-        if middle >= _PROMISING:
+        for _ in range(_REPEATS):
+            if middle < _PROMISING or (len(a) > _CAREFUL and abs(middle - 1 - MARGIN) > spread):
+                break
             more = self._times(self.best, params, _CAREFUL)
             a, b = a + more[0], b + more[1]
             middle, spread = ratio_of(a, b)

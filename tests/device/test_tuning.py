@@ -117,8 +117,8 @@ def test_operands_lie_as_their_host_arrays(make, gap: int, device: clgrad.Device
     x = placed(host, device, gap)
     assert np.array_equal(x.numpy(), host)
     assert x.offset == gap
-    order = [sorted(range(host.ndim), key=lambda a: -s[a]) for s in (host.strides, x.strides)]
-    assert order[0] == order[1] or 1 in host.shape
+    if not gap:
+        assert x.strides == tuple(s // 4 for s in host.strides) or 1 in host.shape
     everything = x.view((x.storage.nbytes // 4,), (1,), 0).numpy()
     assert np.count_nonzero(np.isnan(everything)) == everything.size - host.size
 
@@ -178,7 +178,7 @@ def test_every_family_is_right_by_its_reference(family: str, layout: str, form: 
     if start is None:
         pytest.skip(f"{family} has no {shape} form")
     most = 9 if family == "conv" else 70
-    problem = Problem(family, "float32", layout, tuple(min(n, most) for n in t.common[0].sizes))
+    problem = Problem(family, "float32", layout, tuple(min(n, most) for n in t.common[-1].sizes))
     bench = Bench(form, family, problem)
     met: list[Problem] = []
     monkeypatch.setattr(tuned, "listeners", [met.append])
