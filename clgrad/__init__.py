@@ -16,6 +16,7 @@ from . import nn as nn
 from . import optim as optim
 from . import random as random
 from . import tuning as tuning
+from . import special as special
 from . import utils as utils
 from . import vision as vision
 from .autograd import Function as Function

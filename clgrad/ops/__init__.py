@@ -9,6 +9,7 @@ from ..ndarray import Array
 from ..table import OPS
 from . import (
     activation,
+    arithmetic,
     attention,
     cell,
     complex,
@@ -26,17 +27,20 @@ from . import (
     matrix,
     norm,
     pool,
+    rearrange,
     reduce,
     resample,
     shape,
     softmax,
     sort,
+    special,
     stft,
 )
 from .methods import attach, attach_indexing
 
 _FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, resample, norm, attention, activation, loss, cell, convert)
+             matrix, fft, stft, conv, pool, resample, norm, attention, activation, loss, cell, convert, special,
+             arithmetic, rearrange)
 
 
 def _functions() -> dict[str, Callable]:

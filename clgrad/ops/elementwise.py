@@ -360,7 +360,7 @@ floor = elementwise("floor", "x", c={"f": "floor(x)", "biu": "x"}, grad=[ZERO_GR
                     doc="Largest integer not above x.")
 ceil = elementwise("ceil", "x", c={"f": "ceil(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.ceil,
                    doc="Smallest integer not below x.")
-trunc = elementwise("trunc", "x", c={"f": "trunc(x)", "biu": "x"}, grad=[ZERO_GRAD], ref=np.trunc,
+trunc = elementwise("trunc", "x", c={"f": "trunc(x)", "biu": "x"}, aliases=("fix",), grad=[ZERO_GRAD], ref=np.trunc,
                     doc="x without its fraction.")
 round = elementwise("round", "x", c={"fc": "rint(x)", "iu": "x"}, kinds=_NUMBERS, grad=[ZERO_GRAD], ref=np.round,
                     options={"decimals": lambda decimals, x: _round_to(x, decimals)},
@@ -450,6 +450,7 @@ def _nextafter(x: Any, y: Any) -> Array:
 
 
 nextafter = driver("nextafter", "x, y", "elementwise", tensors=("x", "y"), kinds="f", ref=np.nextafter, run=_nextafter,
+                   inplace=True,
                    grad=[NoGrad("it steps from one float to the next")] * 2,
                    cases=(Case(((3, 5), (3, 5))), Case(((4,), (1,)))),
                    doc="The neighbour of x in the direction of y, in their dtype; y where they are equal.")

@@ -207,19 +207,20 @@ def _flat(tensors: Any) -> list:
 atleast_1d, atleast_2d, atleast_3d = _atleast(1), _atleast(2), _atleast(3)
 
 
-def _stacking(name: str, n: int, axis: Any, ref: Any, doc: str) -> Any:
+def _stacking(name: str, n: int, axis: Any, ref: Any, doc: str, aliases: tuple = ()) -> Any:
     def run(tensors: Any) -> Any:
         raised = [atleast(x) for x in tensors]
         return cat(raised, axis(raised[0].ndim) if raised else 0)
 
     atleast = (atleast_1d, atleast_2d, atleast_3d)[n - 1]
-    return composite(name, "tensors", _FAMILY, tensors=("tensors",), run=run, sequence=True, ref=ref,
+    return composite(name, "tensors", _FAMILY, tensors=("tensors",), run=run, sequence=True, ref=ref, aliases=aliases,
                      cases=(Case(((3,), (3,))), Case(((2, 3), (2, 3)))), doc=doc)
 
 
 hstack = _stacking("hstack", 1, lambda ndim: builtins.min(ndim - 1, 1), np.hstack,
                    "Arrays joined along their second axis (vectors along their only one).")
-vstack = _stacking("vstack", 2, lambda ndim: 0, np.vstack, "Arrays, vectors as rows, joined along their first axis.")
+vstack = _stacking("vstack", 2, lambda ndim: 0, np.vstack, "Arrays, vectors as rows, joined along their first axis.",
+                   ("row_stack",))
 dstack = _stacking("dstack", 3, lambda ndim: 2, np.dstack, "Arrays joined along their third axis.")
 
 

@@ -129,10 +129,12 @@ exp_scan = driver("exp_scan", "g_out, up, down, dim, reverse", "sort", tensors=(
                   cases=(Case(((2, 5), (2, 5), (2, 5)), {"dim": 1, "reverse": True}),),
                   doc="exp(up_k) times the sum of g_j exp(down_j) over j up to k, or from k on: linear in g, and its "
                       "own transpose with the roles exchanged.")
-cumsum = driver("cumsum", "x, dim, *, dtype=None", "reduce", run=_typed(_cumsum), ref=_ref(np.cumsum),
+cumsum = driver("cumsum", "x, dim, *, dtype=None", "reduce", inplace=True,
+                run=_typed(_cumsum), ref=_ref(np.cumsum),
                 cases=(*_SCANS, _LONG), grad=[lambda g, dim: _from_the_end(cumsum, g, dim)],
                 doc="Sums of the elements up to each along ``dim``. Integers and bools are summed in 64 bits.")
-cumprod = driver("cumprod", "x, dim, *, dtype=None", "reduce", run=_typed(_cumprod), ref=_ref(np.cumprod),
+cumprod = driver("cumprod", "x, dim, *, dtype=None", "reduce", inplace=True,
+                run=_typed(_cumprod), ref=_ref(np.cumprod),
                  domain=(0.5, 1.5), cases=_SCANS,
                  grad=[lambda g, x, out, dim: _cumprod_gradient(g, x, out, dim)],
                  doc="Products of the elements up to each along ``dim``. Integers and bools are multiplied in 64 bits.")

@@ -16,8 +16,8 @@ PACKAGE = Path(clgrad.__file__).parent
 # Top to bottom: a module imports from its own room and those above it.
 ROOMS = (
     "core", "kernels", "runtime", "ndarray", "families", "table", "autograd", "ops",
-    "factories", "random", "linalg", "fft", "windows", "legacy", "cuda", "custom", "interop", "array", "testing",
-    "nn", "optim", "io", "utils", "vision", "jit", "tuning", "__init__", "__main__",
+    "factories", "random", "linalg", "special", "fft", "windows", "legacy", "cuda", "custom", "interop", "array",
+    "testing", "nn", "surface", "optim", "io", "utils", "vision", "jit", "tuning", "__init__", "__main__",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
