@@ -15,8 +15,8 @@ from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import random as random
-from . import tuning as tuning
 from . import special as special
+from . import tuning as tuning
 from . import utils as utils
 from . import vision as vision
 from .autograd import Function as Function
@@ -80,6 +80,7 @@ from .runtime.device import set_default_device as set_default_device
 from .runtime.launch import empty_cache as empty_cache
 from .runtime.launch import memory_stats as memory_stats
 from .runtime.launch import synchronize as synchronize
+from .surface import *
 from .windows import *
 
 __version__ = "0.1.0"

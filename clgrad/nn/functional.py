@@ -5,14 +5,18 @@ Losses take ``reduction``: ``"mean"``, ``"sum"`` or ``"none"`` (a loss an elemen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import ShapeError, bad
 from ..ops import elementwise as ops
+from ..ops import pool
 from ..ops.index import one_hot as one_hot
+from ..ops.keywords import overwrite
 from ..ops.manipulate import pad as pad
 from ..ops.matmul import linear as _linear
 from ..ops.matmul import matmul
+from ..ops.methods import refuse_recorded
 from ..ops.shape import flatten as flatten
 from ..ops.shape import permute, reshape
 from ..ops.softmax import log_softmax as _log_softmax
@@ -78,7 +82,12 @@ from .functional_space import *
 from .functional_sparse import embedding as embedding
 from .functional_sparse import embedding_bag as embedding_bag
 
-gelu, sigmoid, silu, tanh = ops.gelu, ops.sigmoid, ops.silu, ops.tanh
+gelu, sigmoid, tanh = ops.gelu, ops.sigmoid, ops.tanh
+
+
+def silu(input: Any, inplace: bool = False) -> Any:
+    """x * sigmoid(x), also called swish; the result is a new array, whatever ``inplace`` says."""
+    return ops.silu(input)
 
 
 def relu(input: Any, inplace: bool = False) -> Any:
@@ -134,3 +143,35 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,)."""
     return _linear(input, weight, bias)
+
+
+def _writing(function: Callable) -> Callable:
+    """The form of an activation that writes over its input, which the graph must not record."""
+    name = function.__name__
+
+    def write(input: Any, *args: Any, **named: Any) -> Any:
+        refuse_recorded(name, input)
+        return overwrite(name, input, function(input, *args, **named))
+
+    write.__name__ = write.__qualname__ = f"{name}_"
+    write.__doc__ = f"{function.__doc__} Writes over the input."
+    return write
+
+
+relu_, elu_, celu_, selu_ = map(_writing, (relu, elu, celu, selu))
+leaky_relu_, hardtanh_, rrelu_, threshold_ = map(_writing, (leaky_relu, hardtanh, rrelu, threshold))
+
+
+def _with_indices(function: Callable) -> Callable:
+    def with_indices(*args: Any, **named: Any) -> tuple:
+        return function(*args, **{**named, "return_indices": True})
+
+    with_indices.__name__ = with_indices.__qualname__ = f"{function.__name__}_with_indices"
+    with_indices.__doc__ = f"{function.__name__} with ``return_indices``: (values, indices)."
+    return with_indices
+
+
+max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
+    _with_indices, (pool.max_pool1d, pool.max_pool2d, pool.max_pool3d))
+adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, adaptive_max_pool3d_with_indices = map(
+    _with_indices, (pool.adaptive_max_pool1d, pool.adaptive_max_pool2d, pool.adaptive_max_pool3d))
