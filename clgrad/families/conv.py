@@ -116,23 +116,51 @@ class _Plan:
     launches: tuple[Launch, ...]
     temporaries: Ints
     flops: int
+    shape: Ints
+    strides: Ints
+    nbytes: int
 
 
 _plans = Plans()
 
 
-def convolve(name: str, x: Array, a: Array, bias: Array | None, shape: Ints, problems: Any) -> Array:
-    """The result, of ``shape``, of the Problems that ``problems(x, a)`` describes; one dtype, no empty operand."""
+def _key(name: str, x: Array, a: Array, bias: Array | None, parameters: tuple) -> tuple:
+    """What a plan depends on. Arrays of several dtypes or devices have a key, too, under which none is ever found."""
+    held, other = x.storage, a.storage
+    tail = () if bias is None else (bias.strides, bias.dtype, bias.storage.device)
+    return (name, parameters, x.shape, x.strides, x.dtype, held.device, held.nbytes >= INT_BYTES, a.shape, a.strides,
+            a.dtype, other.device, other.nbytes >= INT_BYTES, *tail)
+
+
+def repeated(name: str, x: Array, a: Array, bias: Array | None, parameters: tuple) -> Array | None:
+    """The result where ``convolve`` met the same shapes, strides, dtypes, devices and parameters before; else None."""
+    plan = _plans.get(_key(name, x, a, bias, parameters))
+    return None if plan is None else _replayed(plan, x, a, bias)
+
+
+def convolve(name: str, x: Array, a: Array, bias: Array | None, parameters: tuple, shape: Ints,
+             how: Forward | InputGradient | WeightGradient) -> Array:
+    """The result, of ``shape``, of the Problems that ``how`` makes of x and a; one dtype, no empty operand."""
     device = x.storage.device
-    tail = () if bias is None else (bias.strides,)
+    check_device(device, x.dtype)
     large = max(x.storage.nbytes, a.storage.nbytes, prod(shape) * x.dtype.itemsize) >= INT_BYTES
-    key = (name, x.shape, x.strides, x.dtype, a.shape, a.strides, device, large, shape, problems, *tail)
-    plan = _plans.get(key)
-    if plan is None:
-        check_device(device, x.dtype)
-        asked = _asked(x, a, shape, problems)
-        plan = _plans.put(key, _plan(device, x.dtype, problems(x, a), bias, large, asked))
-    out = Array(Storage(device, prod(shape) * x.dtype.itemsize), shape, shapes.contiguous_strides(shape), 0, x.dtype)
+    deep = _deep(x), _deep(a)
+    plan = _plan(device, x.dtype, how(*deep), bias, large, _asked(*deep, (*shape[:2], *how.size), how), shape)
+    return _replayed(_plans.put(_key(name, x, a, bias, parameters), plan), x, a, bias)
+
+
+def _deep(x: Array) -> Array:
+    """x with three axes of space, as a view."""
+    lead = 5 - x.ndim
+    if not lead:
+        return x
+    return x.view((*x.shape[:2], *(1,) * lead, *x.shape[2:]), (*x.strides[:2], *(0,) * lead, *x.strides[2:]), x.offset)
+
+
+def _replayed(plan: _Plan, x: Array, a: Array, bias: Array | None) -> Array:
+    """Launch a plan over these operands."""
+    device = x.storage.device
+    out = Array(Storage(device, plan.nbytes), plan.shape, plan.strides, 0, x.dtype)
     values: dict[Any, Any] = {"X": x.storage.buffer, "x": x.offset, "A": a.storage.buffer, "a": a.offset,
                               "C": out.storage.buffer}
     values["B"], values["b"] = (values["A"], 0) if bias is None else (bias.storage.buffer, bias.offset)
@@ -157,7 +185,7 @@ def _asked(x: Array, a: Array, shape: Ints, how: Any) -> tuple[str, Ints]:
 
 
 def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array | None, large: bool,
-          asked: tuple[str, Ints]) -> _Plan:
+          asked: tuple[str, Ints], shape: Ints) -> _Plan:
     stride = None if bias is None else bias.strides[0]
     acc = dtype.accumulator.c
     for index in ("long",) if large else ("int", "long"):
@@ -165,7 +193,8 @@ def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array
         (_wide if device.wide_core else _many)(steps, problems, stride)
         if max(steps.temporaries, default=0) < INT_BYTES:
             break
-    return _Plan(tuple(steps.steps), tuple(steps.temporaries), steps.flops)
+    return _Plan(tuple(steps.steps), tuple(steps.temporaries), steps.flops, shape, shapes.contiguous_strides(shape),
+                 prod(shape) * dtype.itemsize)
 
 
 # Wide-core ---------------------------------------------------------------------------------------------------------

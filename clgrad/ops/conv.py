@@ -18,7 +18,7 @@ import numpy as np
 from ..core import dtypes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
-from ..families.conv import Forward, Geometry, InputGradient, WeightGradient, convolve, zeros
+from ..families.conv import Forward, Geometry, InputGradient, WeightGradient, convolve, repeated, zeros
 from ..families.matmul import matmul as product
 from ..ndarray import Array, same_device
 from ..table import Case
@@ -30,22 +30,10 @@ from .shape import getitem, squeeze, unsqueeze
 Pairs = tuple[tuple[int, int], ...]
 
 
-@lru_cache(4096)
 def _geometry(stride: tuple, padding: Pairs, dilation: tuple, groups: int) -> Geometry:
     """Parameters over three axes; those that are missing come first."""
     lead = 3 - len(stride)
     return Geometry((1,) * lead + stride, (0,) * lead + tuple(a for a, _ in padding), (1,) * lead + dilation, groups)
-
-
-_forward, _input_gradient, _weight_gradient = (lru_cache(4096)(f) for f in (Forward, InputGradient, WeightGradient))
-
-
-def _deep(x: Array) -> Array:
-    """x with three axes of space, as a view."""
-    lead = 5 - x.ndim
-    if not lead:
-        return x
-    return x.view((*x.shape[:2], *(1,) * lead, *x.shape[2:]), (*x.strides[:2], *(0,) * lead, *x.strides[2:]), x.offset)
 
 
 def _operands(op: str, *arrays: Array | None) -> list:
@@ -70,6 +58,10 @@ def output_size(n: int, taps: int, stride: int, margins: int, dilation: int) -> 
 
 def _convolution(x: Array, weight: Array, bias: Array | None, stride: tuple, padding: Pairs, dilation: tuple,
                  groups: int) -> Array:
+    parameters = stride, padding, dilation, groups
+    out = repeated("convolution", x, weight, bias, parameters)
+    if out is not None:
+        return out
     x, weight, bias = _operands("convolution", x, weight, bias)
     size = tuple(output_size(n, k, s, a + b, d) for n, k, s, (a, b), d in zip(
         x.shape[2:], weight.shape[2:], stride, padding, dilation))
@@ -79,9 +71,8 @@ def _convolution(x: Array, weight: Array, bias: Array | None, stride: tuple, pad
     if _is_product(x, weight, stride, padding, groups):
         rows = x.reshape((*x.shape[:2], -1))
         return _biased(product(weight.reshape(weight.shape[:2]), rows).reshape(shape), bias)
-    geometry = _geometry(stride, padding, dilation, groups)
-    how = _forward(geometry, (1,) * (3 - len(size)) + size)
-    return convolve("convolution", _deep(x), _deep(weight), bias, (*shape[:2], *how.size), how).reshape(shape)
+    how = Forward(_geometry(*parameters), (1,) * (3 - len(size)) + size)
+    return convolve("convolution", x, weight, bias, parameters, shape, how)
 
 
 def _is_product(x: Array, weight: Array, stride: tuple, padding: Pairs, groups: int) -> bool:
@@ -92,6 +83,10 @@ def _is_product(x: Array, weight: Array, stride: tuple, padding: Pairs, groups: 
 
 def _convolution_input(g: Array, weight: Array, bias: Array | None, size: tuple, stride: tuple, padding: Pairs,
                        dilation: tuple, groups: int) -> Array:
+    parameters = stride, padding, dilation, groups, tuple(size)
+    out = repeated("convolution_input", g, weight, bias, parameters)
+    if out is not None:
+        return out
     g, weight, bias = _operands("convolution_input", g, weight, bias)
     shape = (g.shape[0], weight.shape[1] * groups, *size)
     if not g.size or not weight.size or 0 in shape:
@@ -99,18 +94,22 @@ def _convolution_input(g: Array, weight: Array, bias: Array | None, size: tuple,
     if _is_product(g, weight, stride, padding, groups):
         rows = g.reshape((*g.shape[:2], -1))
         return _biased(product(weight.reshape(weight.shape[:2]).T, rows).reshape(shape), bias)
-    how = _input_gradient(_geometry(stride, padding, dilation, groups), (1,) * (3 - len(size)) + tuple(size))
-    return convolve("convolution_input", _deep(g), _deep(weight), bias, (*shape[:2], *how.size), how).reshape(shape)
+    how = InputGradient(_geometry(*parameters[:4]), (1,) * (3 - len(size)) + tuple(size))
+    return convolve("convolution_input", g, weight, bias, parameters, shape, how)
 
 
 def _convolution_weight(g: Array, x: Array, size: tuple, stride: tuple, padding: Pairs, dilation: tuple,
                         groups: int) -> Array:
+    parameters = stride, padding, dilation, groups, tuple(size)
+    out = repeated("convolution_weight", x, g, None, parameters)
+    if out is not None:
+        return out
     g, x = _operands("convolution_weight", g, x)
     shape = (g.shape[1], x.shape[1] // groups, *size)
     if not g.size or not x.size or 0 in shape:
         return zeros(shape, g.dtype, g.device)
-    how = _weight_gradient(_geometry(stride, padding, dilation, groups), (1,) * (3 - len(size)) + tuple(size))
-    return convolve("convolution_weight", _deep(x), _deep(g), None, (*shape[:2], *how.size), how).reshape(shape)
+    how = WeightGradient(_geometry(*parameters[:4]), (1,) * (3 - len(size)) + tuple(size))
+    return convolve("convolution_weight", x, g, None, parameters, shape, how)
 
 
 def _channel_sum(g: Any) -> Any:
@@ -287,10 +286,10 @@ def hashable(value: Any) -> Any:
 
 
 @lru_cache(4096, typed=True)  # typed: a stride of 1.0 is an error though 1 is none
-def _completed(op: str, input: tuple, weight: tuple, bias: tuple | None, stride: Any, padding: Any, dilation: Any,
-               groups: int) -> tuple:
+def _completed(op: str, rank: int, input: tuple, weight: tuple, bias: tuple | None, stride: Any, padding: Any,
+               dilation: Any, groups: int) -> tuple:
     """A convolution's parameters in full, checked: stride, margins, dilation, groups."""
-    rank = len(weight) - 2
+    _check(op, input, weight, bias, groups, rank, False)
     stride, dilation = per_axis(op, "stride", stride, rank, 1), per_axis(op, "dilation", dilation, rank, 1)
     margins = _margins(op, padding, weight[2:], stride, dilation)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(weight[2:], dilation))
@@ -301,13 +300,10 @@ def _completed(op: str, input: tuple, weight: tuple, bias: tuple | None, stride:
 
 
 def _conv(rank: int, name: str) -> Any:
-    check = lru_cache(4096, typed=True)(_check)
-
     def run(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
             groups: int = 1) -> Any:
-        shapes = input.shape, weight.shape, None if bias is None else bias.shape
-        check(name, *shapes, groups, rank, False)
-        full = _completed(name, *shapes, hashable(stride), hashable(padding), hashable(dilation), groups)
+        full = _completed(name, rank, input.shape, weight.shape, None if bias is None else bias.shape,
+                          hashable(stride), hashable(padding), hashable(dilation), groups)
         if input.ndim == rank + 2:
             return convolution(input, weight, bias, *full)
         return squeeze(convolution(unsqueeze(input, 0), weight, bias, *full), 0)
