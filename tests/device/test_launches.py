@@ -1,0 +1,46 @@
+"""Fused ops are one launch forward, and one backward; two where sums over rows follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import clgrad
+from clgrad.ndarray import from_host
+from clgrad.nn import functional as F
+from clgrad.runtime import launch as launcher
+
+_CLASSES = np.arange(6) % 5
+FUSED = {
+    "gelu": (F.gelu, [(6, 40)], 1),
+    "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), [(6, 40)], 1),
+    "silu": (F.silu, [(6, 40)], 1),
+    "mish": (F.mish, [(6, 40)], 1),
+    "softmax": (lambda x: F.softmax(x, 1), [(6, 40)], 1),
+    "softmax down columns": (lambda x: F.softmax(x, 0), [(6, 40)], 1),
+    "log_softmax": (lambda x: F.log_softmax(x, 1), [(6, 40)], 1),
+    "cross_entropy": (lambda x: F.cross_entropy(x, from_host(_CLASSES), reduction="none"), [(6, 40)], 1),
+    "dropout": (lambda x: F.dropout(x, 0.5), [(6, 40)], 1),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (40,), w, b), [(6, 40), (40,), (40,)], 2),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [(3, 4, 40), (4,), (4,)], 2),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(3, 4, 40), (4,), (4,)], 2),
+    "batch_norm of columns": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(6, 40), (40,), (40,)], 2),
+    "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), [(1, 2, 6, 8)] * 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", list(FUSED))
+def test_number_of_launches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    f: Callable
+    f, shapes, backward = FUSED[name]
+    inputs = [clgrad.randn(*shape, requires_grad=True) for shape in shapes]
+    g = clgrad.ones_like(f(*inputs).detach())
+    launched: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launched)
+    y = f(*inputs)
+    assert len(launched) == 1, launched
+    launched.clear()
+    clgrad.autograd.grad(y, inputs, g)
+    assert len(launched) <= backward, launched
