@@ -21,7 +21,6 @@ from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, workers
 
 _LEAST_ITEMS = 4096
-_STREAM = 1 << 24  # bytes of a transposed result from which on it is written past the caches
 _LEAST_ACROSS = 16  # elements along both dimensions of a tile, from which on it pays
 _SCALAR_LETTER = {"float": "f", "double": "d", "ulong": "L", "float2": "ff", "double2": "dd"}
 _SCALARS = (bool, int, float, complex)
@@ -172,7 +171,11 @@ class Elementwise:
         values: dict[str, Any] = {
             "form": form(device), "index": index, "T": compute.compute, "out": result.c, "out_bool": result.kind == "b",
             "expr": e.text(compute), "names": e.names, "mask": e.mask, "header": e.helpers(compute),
-            "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided", "stream": False}
+            "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided"}
+        streams = (device.wide_core and values["vector"] and not e.mask and
+                   result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double") and
+                   out_bytes >= _default(device)["stream"])
+        values["stream"] = flat and streams
         i = letter(index)
         signature = "P" + i
         if size == 0:
@@ -187,9 +190,7 @@ class Elementwise:
             sizes, steps = shapes.collapse(shape, strides, *reading)
             across = _across(sizes, steps) if device.wide_core else None
             if across is not None:
-                values["layout"] = "tiled"
-                values["stream"] = (out_bytes >= _STREAM and values["vector"] and not e.mask and
-                                    result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double"))
+                values["layout"], values["stream"] = "tiled", streams
                 sizes, *steps = (_second_last(t, across) for t in (sizes, *steps))
             inner = iter(steps[1:])
             modes = ["k" if type(x) is not Array else "b" if x.size == 1 and size != 1 else

@@ -5,8 +5,10 @@
 ##           a few long rows still occupy every core.
 ## tiled:    strided, where an operand's memory runs along the last dimension but one (mode t), DOWN x ACROSS elements a
 ##           unit, and the next unit is the one below: squares of W x W are read along its memory, a vector a line, and
-##           transposed in registers, so that every line of memory is touched once (wide-core only). A large result is
-##           written past the caches (`stream`), where lines a power of two apart would displace each other.
+##           transposed in registers, so that every line of memory is touched once (wide-core only).
+##
+## A large flat or tiled result is written past the caches (`stream`): its lines need not be read before, and do not
+## displace each other where they are a power of two apart (wide-core only).
 ##
 ##               q ->  out            out[p][q] = f(square[q][p], ...)
 ##             p       v v v v        log2(W) steps: in step d, vectors r and r + d swap their lanes
@@ -14,9 +16,11 @@
 ## Operand modes: v unit stride along the row (or flat), z one element a row, g any stride, b one element in all,
 ## k a scalar argument, t transposed (see tiled).
 <%!
-    PARAMS = {"groups_per_unit": (1, 2, 4, 8, 16), "local": (64, 128, 256)}
+    PARAMS = {"groups_per_unit": (1, 2, 4, 8, 16), "local": (64, 128, 256),
+              "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
     DOWN, ACROSS = 256, 16
-    DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1}, "many": {"groups_per_unit": 16, "local": 256}}
+    DEFAULT = {"wide": {"groups_per_unit": 4, "local": 1, "stream": 1 << 24},
+               "many": {"groups_per_unit": 16, "local": 256, "stream": 1 << 24}}
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -109,6 +113,14 @@ static inline ${prelude.vec(prelude.mask_type(T), w) if mask and w > 1 else 'int
     buffers = (buffers + ", ") if buffers else ""
 %>
 
+<%def name="flat_indices()">\
+const index_t o = out_offset + i;
+        % for j, (c, m) in enumerate(ins):
+            % if m == "v":
+        const index_t i${j} = a${j}_offset + i;
+            % endif
+        % endfor
+</%def>
 <%def name="tile_body()">
 <%
         moving = [("o", "out")] + [(f"i{j}", f"a{j}") for j, (c, m) in enumerate(ins) if m not in "kb"]
@@ -197,14 +209,18 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
     const index_t share = ((n + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0) + ${W - 1}) / ${W} * ${W};
     index_t i = (index_t)get_global_id(0) * share;
     const index_t end = min(i + share, n);
+    % if stream:
+    if ((out_offset & ${W - 1}) == 0) {
+        for (; i + ${W} <= end; i += ${W}) {
+            ${flat_indices()}
+            STREAM((${evaluate(W)}), (global ${prelude.vec(T, W)} *)(out + o));
+        }
+        mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    }
+    % endif
     % if W > 1:
     for (; i + ${W} <= end; i += ${W}) {
-        const index_t o = out_offset + i;
-        % for j, (c, m) in enumerate(ins):
-            % if m == "v":
-        const index_t i${j} = a${j}_offset + i;
-            % endif
-        % endfor
+        ${flat_indices()}
         ${stored(evaluate(W), W)}
     }
     % endif
@@ -212,12 +228,7 @@ kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
 % else:
     for (index_t i = get_global_id(0); i < n; i += get_global_size(0)) {
 % endif
-        const index_t o = out_offset + i;
-        % for j, (c, m) in enumerate(ins):
-            % if m == "v":
-        const index_t i${j} = a${j}_offset + i;
-            % endif
-        % endfor
+        ${flat_indices()}
         ${stored(evaluate(1), 1)}
     }
 }

@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as hnp
 
 import clgrad
 import clgrad.array as xp
+from clgrad import kernels
 from clgrad.core import dtypes
+from clgrad.families.elementwise import Elementwise, Expression
 from clgrad.ndarray import Array, from_host
 from clgrad.testing import assert_close
 
@@ -300,6 +302,25 @@ def test_float64_on_a_device_without_it(device, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(TypeError, match="no double precision"):
             call()
     assert (x * 1.5).tolist() == [1.5, 3]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_large_results_are_written_past_the_caches(dtype: str, rng: np.random.Generator, device, monkeypatch) -> None:
+    """Flat ones: whole vectors and what remains, where the target begins at a vector's boundary and where not."""
+    module = kernels.template("elementwise").module
+    monkeypatch.setitem(module.DEFAULT, "wide", {**module.DEFAULT["wide"], "stream": 64})
+    expression = Elementwise(Expression("streamed", ("x", "y"), "x + y", lambda op, xs: (dtypes.dtype(dtype),) * 2))
+    for n in (5, 16, 1000, 4096 * 16 + 7):
+        x, y = (rng.integers(-99, 99, n + 3).astype(dtype) for _ in range(2))
+        a, b = from_host(x), from_host(y)
+        assert_close(expression(a, b), x + y)
+        assert_close(expression(a[1:], b[:-1]), x[1:] + y[:-1])
+        for first in (0, 3):
+            target = from_host(np.zeros(n + 3, dtype))
+            expression.into(target[first:], a[first:], 2)
+            assert_close(target, np.concatenate((np.zeros(first, dtype), x[first:] + np.array(2, dtype))))
+        expression.into(a, a, b)
+        assert_close(a, x + y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "float64"])
