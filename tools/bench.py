@@ -205,6 +205,9 @@ def main(given: list[str] | None = None) -> int:
     except (Refused, ValueError, OSError, ImportError) as refused:
         print(f"bench: {refused}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("bench: stopped" + (f"; --resume goes on with {options.json}" if options.json else ""), file=sys.stderr)
+        return 130
     return 0
 
 

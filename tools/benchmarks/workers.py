@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ def worker(name: str, device: str | None, keep_caches: bool) -> None:
 
     An answer carries the number of its command, but for the news that a process has ended."""
     warnings.simplefilter("ignore")  # some libraries warn of every copy of the process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not mix with the answers
     with _folder(keep_caches) as folder:
@@ -215,5 +217,9 @@ class Worker:
         """End the process."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._process.wait(timeout=30)
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # a step that takes so long is not waited for
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
