@@ -212,8 +212,9 @@ def _tile_of(M: int, most: int) -> tuple[int, int]:
 
 def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
     first = problems[0]
-    if len(problems) == 1 and winograd.fits(first, _ITEM[s.acc]):
-        _winograd(s, first, bias)
+    params = s.params("winograd")
+    if len(problems) == 1 and winograd.fits(first, params):
+        _winograd(s, first, bias, params)
         return
     params = s.params()
     vectors, width = _tile_of(first.M, params["width"])
@@ -240,12 +241,12 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         s.flops += 2 * p.groups * p.M * p.J * p.R
 
 
-def _winograd(s: _Steps, p: Problem, bias: int | None) -> None:
+def _winograd(s: _Steps, p: Problem, bias: int | None, params: dict[str, int]) -> None:
     x = "X", "x", p.x
     if s.ctype != s.acc or p.x[5] != 1:
         buffer, strides = _padded(s, p, (0, 0, 0), tuple(n - 1 for n in p.space))
         x = buffer, 0, strides
-    winograd.steps(s, p, bias, x, _ITEM[s.acc])
+    winograd.steps(s, p, bias, x, params)
     s.flops += 2 * p.groups * p.M * p.J * p.R
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
-
 if TYPE_CHECKING:
     from .conv import Problem, _Steps
 
@@ -16,10 +14,8 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def fits(p: Problem, itemsize: int) -> bool:
+def fits(p: Problem, params: dict[str, int]) -> bool:
     """Whether a Problem is of 3 x 3 windows at step one, and large enough to gain by it."""
-    module = kernels.template("winograd").module
-    params = module.DEFAULT["wide"][itemsize]
     taps, grid = (p.r, p.j) if p.channels_in_r else (p.j, p.r)
     if taps[1:] != (1, 3, 3) or grid[1] != 1 or p.low[0] or p.j_step[1:] != (1, 1) or p.r_step[1:] != (1, 1):
         return False
@@ -31,9 +27,9 @@ def fits(p: Problem, itemsize: int) -> bool:
             and 9 * grid[2] * grid[3] >= params["gain"] * _POINTS * tiles)
 
 
-def steps(s: _Steps, p: Problem, bias: int | None, x: tuple[Any, Any, tuple[int, ...]], itemsize: int) -> None:
+def steps(s: _Steps, p: Problem, bias: int | None, x: tuple[Any, Any, tuple[int, ...]],
+          params: dict[str, int]) -> None:
     """Append a Problem's launches; x is X's buffer, offset and strides, of the accumulator's type and dense rows."""
-    params = kernels.template("winograd").module.DEFAULT["wide"][itemsize]
     (_forward if p.channels_in_r else _gradient)(s, p, bias, x, params)
 
 

@@ -35,7 +35,7 @@ SCHEMA = 1
 LEVELS = ("user", "shipped", "vendor", "class", "default")
 SHIPPED = Path(kernels.__file__).parent / "tuned"
 
-Params = dict[str, int]
+Params = dict[str, Any]  # whole numbers mostly, and thresholds
 
 
 def bucket(n: int) -> int:
@@ -135,8 +135,8 @@ def parse(line: str) -> Row:
     if any(not isinstance(data.get(name), kind) for name, kind in _ROW.items()):
         raise ValueError("a field is missing or of another type")
     params = data["params"]
-    if params is not None and not all(isinstance(v, int) for v in params.values()):
-        raise ValueError("params are whole numbers")
+    if params is not None and not all(isinstance(v, (int, float)) for v in params.values()):
+        raise ValueError("params are numbers")
     problem = Problem(data["family"], data["dtype"], data["layout"], tuple(map(int, data["sizes"])))
     return Row(data["source"], problem, Place(**{name: data[name] for name in _PLACE}), params, data["rate"],
                data["speedup"], data["spread"], data["when"], data["schema"])

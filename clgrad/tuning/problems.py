@@ -334,7 +334,7 @@ def _conv_odd(p: Problem, params: Params) -> Sequence[tuple[int, ...]]:
     deep = [n + (3 if k > 1 else 0) for n, k in zip(least, taps)]
     lanes = max(params.get("vectors", 1) * params.get("width", 16), params.get("group_m", 1) * params.get("block_m", 1))
     return ((1, g, g, *least), (2, 3 * g, 5 * g, *deep[:1], deep[1] + 4, deep[2] + 10),
-            (3, 17 * g, (lanes + 1) * g, *least[:2], least[2] + 36))
+            (3, 17 * g, (lanes + 1) * g, deep[0], deep[1] + 8, deep[2] + 17))
 
 
 def _layer(kind: str, taps: int, stride: int = 1, groups: int = 1) -> str:
@@ -348,7 +348,10 @@ CONV = Tunable(
     common=tuple(q for kind in ("forward", "input", "weight") for q in problems(
         "conv", "float32", _layer(kind, 3), (16, 64, 64, 1, 32, 32), (16, 256, 256, 1, 8, 8))))
 
-TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, ATTENTION, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, NORM, SORT, RADIX)
+WINOGRAD = replace(CONV, family="winograd", common=tuple(replace(p, family="winograd") for p in CONV.common))
+
+TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, WINOGRAD, ATTENTION, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, NORM, SORT,
+                                 RADIX)
 
 
 def tunable(name: str) -> Tunable:

@@ -177,7 +177,7 @@ def test_every_family_is_right_by_its_reference(family: str, layout: str, form: 
     start = space.default(family, shape, "float32")
     if start is None:
         pytest.skip(f"{family} has no {shape} form")
-    most = 9 if family == "conv" else 70
+    most = 9 if family in ("conv", "winograd") else 70
     problem = Problem(family, "float32", layout, tuple(min(n, most) for n in t.common[-1].sizes))
     bench = Bench(form, family, problem)
     met: list[Problem] = []
