@@ -18,12 +18,13 @@ from . import radix
 from .plans import blocks, form, index_type, letter, workers
 
 _LEAST = 1024  # elements a wide-core work-item should have at least
+_VALUES = {"what": "", "raw": ""}  # of the template, where nothing depends on them
 
 
 def _kernel(device: Device, function: str, pointers: str, integers: int, index: str, kind: str, packed: bool,
             ctype: str = "", T: str = "") -> Kernel:
     return kernel(device, "sort", function, pointers.replace("o", letter(index)) + letter(index) * integers, function,
-                  form=form(device), kind=kind, packed=packed, index=index, ctype=ctype, T=T)
+                  form=form(device), kind=kind, packed=packed, index=index, ctype=ctype, T=T, **_VALUES)
 
 
 def _run(k: Kernel, units: int, items: int, *args: Any, nbytes: int = 0, local: int | None = None) -> None:
@@ -66,10 +67,34 @@ def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tu
     K = x.shape[-1]
     if K >= 1 << 31:
         raise ShapeError(bad(op, f"{K} elements in a line", "fewer than 2**31", "Sort parts and merge them."))
+    if _by_network(x):
+        return _network(op, x, K, descending, values, places)
     if by_digits(x):
         return radix.order(op, x, descending, values, places)
     at = _merged(op, x, descending)
     return (index_family.take_along(op, x, at, x.ndim - 1) if values else None), at
+
+
+def _by_network(x: Array) -> bool:
+    """Whether lines are short enough to sort several at a time, and keys leave room for positions."""
+    return x.device.wide_core and x.dtype.itemsize < 8 and x.shape[-1] <= _parameter(x.device, "network")
+
+
+def _network(op: str, x: Array, keep: int, descending: bool, values: bool, places: bool) -> tuple:
+    """The first ``keep`` of each line's sorted elements, and their positions; None for what is not wanted."""
+    K, device = x.shape[-1], x.device
+    shape = (*x.shape[:-1], keep)
+    out = [empty(shape, d, device) for d, wanted in ((x.dtype, values), (dtypes.int64, places)) if wanted]
+    what = "both" if values and places else "values" if values else "places"
+    index = index_type(x.storage.nbytes, x.size * 8)
+    o = letter(index)
+    k = kernel(device, "sort", "network", "P" * len(out) + f"P{o}{o}{o}ii{o}{o}", op, form=form(device),
+               kind="network", packed=True, index=index, ctype=x.dtype.c, T=x.dtype.compute, what=what,
+               raw=index_family.moved(x)["ctype"])
+    lines = x.size // K
+    _run(k, -(-lines // 8), x.size, *(a.storage.buffer for a in out), x.storage.buffer, x.offset, K, keep,
+         int(descending), max(16, 1 << (K - 1).bit_length()), lines, nbytes=x.nbytes)
+    return out[0] if values else None, out[-1] if places else None
 
 
 def by_digits(x: Array) -> bool:
@@ -80,6 +105,9 @@ def by_digits(x: Array) -> bool:
 def smallest(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]:
     """The k first elements of each line of x, contiguous, and their positions (int64), as sorting would give them."""
     K = x.shape[-1]
+    if x.size and k and _by_network(x):
+        check_kind(op, "biuf", x.dtype)
+        return _network(op, x, k, descending, True, True)
     if 0 < 8 * k <= K and by_digits(x):
         check_kind(op, "biuf", x.dtype)
         values, at = radix.smallest(op, x, k, descending)
@@ -113,7 +141,7 @@ def _merged(op: str, x: Array, descending: bool) -> Array:
     items, others = _Items(n, packed, device), _Items(n, packed, device)
     integer = letter(index)
     keys = kernel(device, "sort", "keys", f"PPP{integer}{integer}i{integer}", "keys", form=form(device), kind="keys",
-                  packed=packed, index=index, ctype=x.dtype.c, T=x.dtype.compute)
+                  packed=packed, index=index, ctype=x.dtype.c, T=x.dtype.compute, **_VALUES)
     _run(keys, n, n, *items.buffers, x.storage.buffer, x.offset, K, int(descending), nbytes=x.nbytes + 8 * n,
          local=local)
 
@@ -179,7 +207,7 @@ def search(op: str, line: Array, x: Array, right: bool) -> Array:
         index = index_type(line.storage.nbytes, x.storage.nbytes, out.nbytes)
         o = letter(index)
         k = kernel(device, "sort", "search", f"PP{o}P{o}{o}{o}{o}i{o}", op, form=form(device), kind="search",
-                   packed=True, index=index, ctype=common.c, T=common.compute)
+                   packed=True, index=index, ctype=common.c, T=common.compute, **_VALUES)
         K = line.shape[-1]
         _run(k, out.size, 16 * out.size, out.storage.buffer, line.storage.buffer, line.offset, x.storage.buffer,
              x.offset, K, x.shape[-1] if line.ndim > 1 else out.size, K, int(right), nbytes=2 * out.nbytes)

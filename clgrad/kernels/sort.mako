@@ -4,6 +4,8 @@
 ##   runs:       sorts blocks: 16 elements by a network in registers, then merged in pairs up to the block
 ##   merge:      dst[o] = the o-th of two sorted neighbours of `width` elements; a unit writes `chunk` elements, and finds
 ##               where they begin on the merge path (Green, Odeh, Birk 2014, "Merge path"), so that all have equal work
+##   network:    short lines, eight at a time, a lane each: blocks of 16 by a network in registers, then merged in pairs
+##               (Batcher 1968, "Sorting networks and their applications": bitonic merges); the first `keep` are written
 ##   positions:  out[e] = where in its line the e-th of the sorted elements was
 ##   invert:     out[l, at[l, j]] = j
 ##   compact:    out[count[e] - 1] = e, for every e where the running count rises
@@ -12,8 +14,10 @@
 ## An item is (key, position); positions make equal keys differ, so every order found is the stable one. `packed`: keys of
 ## 32 bits share an integer with the position; else two arrays hold them.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256), "block": (16, 64, 1024, 4096, 8192), "chunk": (16, 32, 64, 1024, 4096)}
-    DEFAULT = {"wide": {"local": 1, "block": 4096, "chunk": 4096}, "many": {"local": 64, "block": 16, "chunk": 32}}
+    PARAMS = {"network": (0, 128, 256, 512), "local": (32, 64, 128, 256), "block": (16, 64, 1024, 4096, 8192), "chunk": (16, 32, 64, 1024, 4096)}
+    DEFAULT = {"wide": {"network": 512, "local": 1, "block": 4096, "chunk": 4096},  # network: longest line sorted by one
+               "many": {"network": 0, "local": 64, "block": 16, "chunk": 32}}
+    LONGEST = 512  # elements of a line in a network's private memory
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -46,7 +50,7 @@ typedef ${index} index_t;
 #define EACH(u, units) index_t u = get_global_id(0); u < units; u += get_global_size(0)
 % endif
 
-% if kind == "keys":
+% if kind in ("keys", "network"):
 static inline ${"uint" if packed else "ulong"} key_of(${T} x)
 {
 % if T == "float":
@@ -66,6 +70,7 @@ static inline ${"uint" if packed else "ulong"} key_of(${T} x)
 % endif
 }
 
+% if kind == "keys":
 kernel void keys(global ulong *key, global uint *at, const global ${ctype} *x, index_t x_offset, index_t K, int descending,
                  index_t units)
 {
@@ -81,6 +86,77 @@ kernel void keys(global ulong *key, global uint *at, const global ${ctype} *x, i
 % endif
     }
 }
+% else:
+<%def name="ordered(a, b)">{ const ulong8 low = min(${a}, ${b}); ${b} = max(${a}, ${b}); ${a} = low; }</%def>\
+// Puts v[a + e] and v[b + e], or v[b - e] where `turned`, in order for all e below n.
+static inline void pairs(ulong8 *v, int a, int b, int n, int turned)
+{
+    if (turned) {
+        for (int e = 0; e < n; ++e) ${ordered("v[a + e]", "v[b - e]")}
+    } else {
+        for (int e = 0; e < n; ++e) ${ordered("v[a + e]", "v[b + e]")}
+    }
+}
+
+kernel void network(${"global " + raw + " *values, " if what != "places" else ""}${"global long *at, " if what != "values" else ""}const global ${ctype} *x, index_t x_offset, index_t K, index_t keep,
+                    int descending, int padded, index_t lines, index_t units)
+{
+    ulong8 v[${LONGEST}];
+    for (EACH(u, units)) {
+        for (int l = 0; l < 8; ++l) {
+            const index_t from = x_offset + min(u * 8 + l, lines - 1) * K;
+            for (int k = 0; k < K; ++k) {
+                const uint own = key_of(${prelude.load(ctype, T, "x", "from + k")});
+                ((ulong *)v)[k * 8 + l] = ((ulong)(descending ? ~own : own) << 32) | k;
+            }
+        }
+        for (int k = K; k < padded; ++k) v[k] = (ulong8)(0xfffffffffffffffful);
+        for (int t = 0; t < padded; t += 16) {
+            % for j in range(16):
+            ulong8 v${j} = v[t + ${j}];
+            % endfor
+            % for a, b in network(16):
+            ${ordered(f"v{a}", f"v{b}")}
+            % endfor
+            % for j in range(16):
+            v[t + ${j}] = v${j};
+            % endfor
+        }
+        for (int width = 16; width < padded; width *= 2) {
+            for (int t = 0; t < padded; t += 2 * width)
+                pairs(v, t, t + 2 * width - 1, width, 1);
+            for (int half_way = width / 2; half_way >= 16; half_way /= 2)
+                for (int t = 0; t < padded; t += 2 * half_way)
+                    pairs(v, t, t + half_way, half_way, 0);
+            for (int t = 0; t < padded; t += 16) {
+                % for j in range(16):
+                ulong8 v${j} = v[t + ${j}];
+                % endfor
+                % for k in (8, 4, 2, 1):
+                    % for j in [j for j in range(16) if not j & k]:
+                ${ordered(f"v{j}", f"v{j + k}")}
+                    % endfor
+                % endfor
+                % for j in range(16):
+                v[t + ${j}] = v${j};
+                % endfor
+            }
+        }
+        for (int l = 0; l < min((index_t)8, lines - u * 8); ++l) {
+            const index_t line = u * 8 + l;
+            for (int k = 0; k < keep; ++k) {
+                const uint place = (uint)((ulong *)v)[k * 8 + l];
+                % if what != "places":
+                values[line * keep + k] = ((const global ${raw} *)x)[x_offset + line * K + place];
+                % endif
+                % if what != "values":
+                at[line * keep + k] = place;
+                % endif
+            }
+        }
+    }
+}
+% endif
 % elif kind == "search":
 // NaN stands behind every number.
 static inline int before(${T} a, ${T} b) { return a < b || (b != b && a == a); }

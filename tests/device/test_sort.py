@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import clgrad
+import clgrad.array as xp
 from clgrad import Variable
 from clgrad.core import dtypes
 from clgrad.ndarray import from_host
@@ -114,6 +115,26 @@ def test_sort_is_stable_with_nan_last(dtype: str, descending: bool, form: str, d
             np.testing.assert_array_equal(np.signbit(got.values.numpy()[zeros]), np.signbit(x[at][zeros]))
         if not descending:
             np.testing.assert_array_equal(at, np.argsort(plain, kind="stable"))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "float16", "float32"])
+def test_short_lines(dtype: str, form: str, rng) -> None:
+    """Several side by side: fewer, as many and more than vectors have lanes; lengths that powers of two do not meet."""
+    for lines, K in ((1, 1), (3, 2), (8, 16), (9, 17), (19, 63), (5, 257), (8, 512), (2, 513)):
+        x = _values(rng, (lines + 1, K), dtype)
+        rows = from_host(x)[1:]
+        for descending in (False, True):
+            values, at = clgrad.sort.op.ref(x[1:], -1, descending)
+            got = clgrad.sort(rows, descending=descending)
+            np.testing.assert_array_equal(got.indices.numpy(), at, err_msg=f"{lines} x {K}")
+            assert_close(got.values, values)
+            np.testing.assert_array_equal(clgrad.argsort(rows, descending=descending).numpy(), at)
+            assert_close(xp.sort(rows, descending=descending), values)
+            k = min(K, 3)
+            top = clgrad.topk(rows, k, largest=descending)
+            assert_close(top.values, values[:, :k])
+            np.testing.assert_array_equal(top.indices.numpy(), at[:, :k])
+    assert clgrad.topk(rows, 0).values.shape == (2, 0)
 
 
 @pytest.mark.parametrize("kind", ["random", "sorted", "reversed", "equal", "saw"])
