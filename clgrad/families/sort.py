@@ -77,7 +77,7 @@ def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tu
 
 def _by_network(x: Array) -> bool:
     """Whether lines are short enough to sort several at a time, and keys leave room for positions."""
-    return x.device.wide_core and x.dtype.itemsize < 8 and x.shape[-1] <= _parameter(x.device, "network")
+    return x.device.wide_core and x.dtype.itemsize < 8 and x.shape[-1] <= _defaults(x.device)["network"]
 
 
 def _network(op: str, x: Array, keep: int, descending: bool, values: bool, places: bool) -> tuple:
