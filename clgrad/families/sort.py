@@ -41,6 +41,12 @@ def _defaults(device: Device) -> dict[str, int]:
     return kernels.template("sort").module.DEFAULT[form(device)]
 
 
+def _params(x: Array) -> dict[str, int]:
+    """The parameters for sorting x's lines, of which there is one at least."""
+    K = x.shape[-1]
+    return tuned.params(x.device, "sort", x.dtype.name, "lines", (x.size // K, K), _defaults(x.device))
+
+
 class _Items:
     """Keys and positions being sorted: one array of integers, or two where a key has 64 bits."""
 
@@ -77,7 +83,7 @@ def order(op: str, x: Array, descending: bool, values: bool, places: bool) -> tu
 
 def _by_network(x: Array) -> bool:
     """Whether lines are short enough to sort several at a time, and keys leave room for positions."""
-    return x.device.wide_core and x.dtype.itemsize < 8 and x.shape[-1] <= _defaults(x.device)["network"]
+    return x.device.wide_core and x.dtype.itemsize < 8 and x.shape[-1] <= _params(x)["network"]
 
 
 def _network(op: str, x: Array, keep: int, descending: bool, values: bool, places: bool) -> tuple:
@@ -105,7 +111,7 @@ def by_digits(x: Array) -> bool:
 def smallest(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]:
     """The k first elements of each line of x, contiguous, and their positions (int64), as sorting would give them."""
     K = x.shape[-1]
-    if x.size and k and _by_network(x):
+    if x.size > 0 and k > 0 and _by_network(x):
         check_kind(op, "biuf", x.dtype)
         return _network(op, x, k, descending, True, True)
     if 0 < 8 * k <= K and by_digits(x):
@@ -133,7 +139,7 @@ def ranked(op: str, x: Array, ranks: int | Array) -> Array:
 def _merged(op: str, x: Array, descending: bool) -> Array:
     """Positions that sort x, by merging."""
     device, K = x.device, x.shape[-1]
-    params = tuned.params(device, "sort", x.dtype.name, "lines", (x.size // K, K), _defaults(device))
+    params = _params(x)
     local = params["local"]
     out = empty(x.shape, dtypes.int64, device)
     packed, n, lines = x.dtype.itemsize < 8, x.size, x.size // K

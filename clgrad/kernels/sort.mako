@@ -20,7 +20,7 @@
     LONGEST = 512  # elements of a line in a network's private memory
 
     def valid(params, facts):
-        return params["local"] <= facts.max_work_group_size
+        return params["local"] <= facts.max_work_group_size and params["network"] <= LONGEST
 
     def network(n):
         """Batcher's odd-even merge sort of n (a power of two) values, as pairs to be put in order."""
