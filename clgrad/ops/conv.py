@@ -389,6 +389,8 @@ def _declare(rank: int, transposed: bool) -> Any:
     meaning = (f"Transposed convolution of {_SPACE[rank]} with {where}: the gradient of a convolution in its input."
                if transposed else
                f"Convolution (the kernel is not flipped) of {_SPACE[rank]} with {where}; padding also 'same', 'valid'.")
+    if rank == 2:  # families/winograd.py
+        meaning += " CPU devices take 3x3 taps at step one by blocks of 4x4 results: a NaN or infinity fills its block."
     return composite(name, _TRANSPOSED_ARGS if transposed else _CONV_ARGS, "conv", tensors=("input", "weight", "bias"),
                      run=run, ref=_transposed_ref(rank) if transposed else _full_ref(rank), kinds="f",
                      method=False, cases=(_TRANSPOSED_CASES if transposed else _CONV_CASES)[rank], doc=meaning)
