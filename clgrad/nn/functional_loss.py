@@ -17,15 +17,15 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..ndarray import Array
 from ..ops import elementwise as ops
 from ..ops.activation import logsigmoid
+from ..ops.distance import norm
 from ..ops.index import one_hot, take, take_along
 from ..ops.loss import bce, bce_logits, huber
-from ..ops.manipulate import norm
 from ..ops.reduce import any as some
 from ..ops.reduce import sum as total
+from ..ops.scan import cumprod
 from ..ops.shape import reshape, squeeze, unsqueeze
 from ..ops.softmax import cross_entropy_rows
 from ..ops.softmax import log_softmax as _log_softmax
-from ..ops.sort import cumprod
 
 
 def legacy(size_average: Any, reduce: Any, reduction: str) -> str:

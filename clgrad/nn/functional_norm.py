@@ -9,8 +9,8 @@ from ..autograd.mode import no_grad
 from ..autograd.variable import unwrap
 from ..core.dtypes import finfo
 from ..core.errors import ShapeError, bad
+from ..ops.distance import norm as vector_norm
 from ..ops.elementwise import assign, astype, clamp, rsqrt
-from ..ops.manipulate import norm as vector_norm
 from ..ops.manipulate import pad
 from ..ops.norm import norm_rows, normalized
 from ..ops.reduce import mean, var

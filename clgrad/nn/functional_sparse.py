@@ -13,13 +13,13 @@ from ..autograd.variable import Variable, unwrap
 from ..core import dtypes
 from ..core.errors import DTypeError, ShapeError, bad
 from ..ndarray import from_host
+from ..ops.count import searchsorted
+from ..ops.distance import norm
 from ..ops.elementwise import assign, astype, clamp, minimum, ne, where
 from ..ops.index import take, take_backward
-from ..ops.manipulate import norm
 from ..ops.reduce import amax
 from ..ops.reduce import sum as total
 from ..ops.shape import reshape, stack, unsqueeze
-from ..ops.sort import searchsorted
 
 
 def _check(op: str, input: Any, weight: Any) -> None:

@@ -15,7 +15,9 @@ from . import (
     complex,
     conv,
     convert,
+    count,
     decompose,
+    distance,
     elementwise,
     fancy,
     fft,
@@ -27,9 +29,11 @@ from . import (
     matrix,
     norm,
     pool,
+    products,
     rearrange,
     reduce,
     resample,
+    scan,
     shape,
     softmax,
     sort,
@@ -38,9 +42,9 @@ from . import (
 )
 from .methods import attach, attach_indexing
 
-_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, sort, manipulate, linalg, decompose,
-             matrix, fft, stft, conv, pool, resample, norm, attention, activation, loss, cell, convert, special,
-             arithmetic, rearrange)
+_FAMILIES = (elementwise, complex, reduce, shape, index, fancy, matmul, softmax, scan, sort, count, manipulate,
+             products, distance, linalg, decompose, matrix, fft, stft, conv, pool, resample, norm, attention,
+             activation, loss, cell, convert, special, arithmetic, rearrange)
 
 
 def _functions() -> dict[str, Callable]:

@@ -12,6 +12,7 @@ from ..core import dtypes
 from ..core.dtypes import check_kind
 from ..table import ZERO_GRAD, Case, NoGrad
 from .declare import FLOAT, SAME, TRUTH, composite, elementwise, rule_of
+from .distance import vector_norm
 from .elementwise import (
     astype,
     div,
@@ -27,7 +28,6 @@ from .elementwise import (
     sub,
     trunc,
 )
-from .manipulate import vector_norm
 
 _FAMILY = "elementwise"
 _ONE, _TWO = (Case(((3, 5),)), Case(((0, 4),))), (Case(((3, 5), (5,))), Case(((2, 0), (1,))))

@@ -275,15 +275,14 @@ where = elementwise("where", "condition, x, y", dtype=_where_rule, kinds=_ANY,
                     grad=[ZERO_GRAD, lambda g, condition: where(condition, g, 0.0),
                           lambda g, condition: where(condition, 0.0, g)],
                     ref=np.where, method=False, synonyms={"x": "x", "y": "y"},
-                    fewer=lambda condition: _sort().nonzero(condition, as_tuple=True),
+                    fewer=lambda condition: _count().nonzero(condition, as_tuple=True),
                     doc="x where the condition (bool) holds, else y. Without both, nonzero(condition, as_tuple=True).")
 
 
-def _sort() -> Any:
-    from . import sort
+def _count() -> Any:
+    from . import count
 
-    return sort
-
+    return count
 
 
 # NaN passes through both, as in NumPy; the gradient of a tie is shared, as in PyTorch.

@@ -140,7 +140,7 @@ def _mask_rows(mask: Any, sizes: tuple[int, ...], first: int, device: Any) -> Ar
                              "the same sizes", "A mask covers whole axes: reshape or index it."))
     if isinstance(mask, np.ndarray):
         return from_host(np.flatnonzero(mask), None, device)
-    from .sort import nonzero
+    from .count import nonzero
 
     return reshape(nonzero(reshape(mask, (-1,))), (-1,))
 

@@ -18,11 +18,12 @@ from ..families import linalg as family
 from ..families.ramp import ramp
 from ..ndarray import Array, full
 from ..table import Case
-from . import manipulate
+from . import distance, manipulate
 from .complex import adjoint, conj, imag
 from .declare import composite as _composite
 from .declare import driver as _driver
 from .decompose import linalg_svd, linalg_svdvals
+from .distance import vector_norm
 from .elementwise import abs, astype, log, sign, where
 from .linalg import (
     _ANY,
@@ -46,7 +47,7 @@ from .linalg import (
     linalg_solve,
     linalg_solve_ex,
 )
-from .manipulate import movedim, vector_norm
+from .manipulate import movedim
 from .matmul import matmul
 from .reduce import amax, amin, prod, sum
 from .shape import expand, getitem, permute, reshape, squeeze, transpose
@@ -377,7 +378,7 @@ linalg_vecdot = _composite("linalg_vecdot", "x, y, *, dim=-1", _FAMILY, tensors=
 
 
 def _cross(x: Any, y: Any, *, dim: int = -1) -> Any:
-    return manipulate.cross(x, y, dim)
+    return distance.cross(x, y, dim)
 
 
 linalg_cross = _composite("linalg_cross", "x, y, *, dim=-1", _FAMILY, tensors=("x", "y"), run=_cross,

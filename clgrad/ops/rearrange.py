@@ -15,29 +15,21 @@ from ..core.errors import DTypeError, ShapeError, bad
 from ..families.ramp import ramp
 from ..ndarray import Array, from_host, full
 from ..table import Case
+from .count import nonzero
 from .declare import composite, driver
+from .distance import vector_norm
 from .elementwise import astype, clamp, eq, maximum, minimum, pow, sqrt, where
 from .fancy import index_set, put_along, scatter
 from .index import scatter_add, take, take_along
-from .manipulate import (
-    _axis,
-    _flat,
-    bmm,
-    cov,
-    diag,
-    diagonal,
-    matmul,
-    outer,
-    pad,
-    put_diagonal,
-    tensor_split,
-    vector_norm,
-)
+from .manipulate import _axis, _flat, cov, diag, diagonal, pad, put_diagonal, tensor_split
+from .matmul import bmm, matmul
 from .methods import is_recorded
+from .products import outer
 from .reduce import prod as prod_of
 from .reduce import sum
+from .scan import cumsum
 from .shape import _ints, cat, expand, getitem, narrow, permute, reshape, split, unsqueeze
-from .sort import argsort, cumsum, nonzero
+from .sort import argsort
 
 _FAMILY = "manipulate"
 

@@ -16,7 +16,7 @@ from ..core import dtypes
 from ..core.errors import ShapeError, bad
 from ..families.optimize import Update, compute_dtype, update_each
 from ..ndarray import Array, full, same_device
-from ..ops.manipulate import dot
+from ..ops.products import dot
 from ..ops.reduce import amax
 from ..ops.shape import cat, reshape
 from .optimizer import Optimizer

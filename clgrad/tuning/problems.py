@@ -28,8 +28,9 @@ from ..ops.conv import convolution, convolution_input, convolution_weight, outpu
 from ..ops.elementwise import add
 from ..ops.norm import norm_rows, norm_rows_backward
 from ..ops.reduce import sum as total
+from ..ops.scan import cumsum
 from ..ops.softmax import log_softmax, logsumexp, softmax, softmax_backward
-from ..ops.sort import cumsum, sort
+from ..ops.sort import sort
 from ..runtime.tuned import Params, Problem
 
 Hosts = tuple[np.ndarray, ...]

@@ -12,8 +12,8 @@ from ...core import dtypes
 from ...core.errors import bad
 from ...families.optimize import Update, compute_dtype, update_each
 from ...ndarray import Array, full, move
+from ...ops.distance import vector_norm
 from ...ops.elementwise import isfinite, minimum
-from ...ops.manipulate import vector_norm
 from ...ops.shape import stack
 from ...runtime.device import default_device
 
