@@ -32,6 +32,10 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _flag_or_auto(text: str) -> bool | str:
+    return "auto" if text.strip().lower() == "auto" else _flag(text)
+
+
 def _default_cache_dir() -> Path:
     if os.name == "nt":
         base = os.environ.get("LOCALAPPDATA") or str(Path.home())
@@ -60,7 +64,7 @@ SETTINGS = (
     Setting("check", _flag, False, "name the op that made a NaN, and finish after each launch"),
     Setting("sync", _flag, False, "finish the queue after each launch, so that a fault shows at its own call"),
     Setting("cache_dir", Path, None, "folder of built kernels, driver verdicts and tuned parameters"),
-    Setting("cache", _flag, True, "keep built kernels on disk"),
+    Setting("cache", _flag_or_auto, "auto", "keep built kernels on disk; auto: unless the driver does so by itself"),
     Setting("form", _choice("auto", "wide", "many"), "auto", "kernel shape: wide-core (CPU), many-core (GPU)"),
     Setting("memory_limit", _size, None, "most bytes the pool of a device may hold, as 512M or 2G"),
     Setting("build_options", str, "-cl-std=CL1.2 -w", "options of every kernel build; empty for none"),

@@ -118,6 +118,15 @@ def build_quietly(program: Any, options: list[str]) -> Any:
         return program.build(options, cache_dir=False)
 
 
+def keeps_builds(platform_name: str) -> bool:
+    """Whether a driver has a cache of its own for what it has compiled, which outlives the process.
+
+    PoCL does, and asking it for a binary makes it compile every kernel once more, for any work-group size: half of the
+    cost of a first call.
+    """
+    return platform_name == "Portable Computing Language" and os.environ.get("POCL_KERNEL_CACHE", "1") != "0"
+
+
 def platforms() -> list:
     """pyopencl's platforms; empty where there is no driver at all."""
     prepare()

@@ -1,7 +1,8 @@
 """From template to kernel: render, build once, keep the binary on disk, one kernel object a thread.
 
 A program is keyed by its source, options, platform, device and driver version. Cache files are written to a
-temporary name and moved into place; whatever cannot be loaded is built again.
+temporary name and moved into place; whatever cannot be loaded is built again. Drivers that keep what they compile are
+left to it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import kernels
 from ..core.config import config
 from ..core.errors import BuildError
-from .drivers import build_quietly
+from .drivers import build_quietly, keeps_builds
 
 if TYPE_CHECKING:
     from .device import Device
@@ -91,6 +92,7 @@ _lock = threading.RLock()
 _programs: dict[tuple[str, str], Any] = {}
 _kernels: dict[tuple, Kernel] = {}
 _announced = False
+_NOT_FOUND = 0.15  # seconds of a build from which on a driver cannot have had it in a cache of its own
 counters = {"built": 0, "loaded": 0}
 
 
@@ -119,18 +121,24 @@ def build(device: Device, source: str, label: str = "kernel") -> Any:
         program = _programs.get(key)
         if program is None:
             path = config.cache_dir / "kernels" / device.fingerprint / f"{digest[:40]}.bin"
-            program = _load(device, path) or _compile(device, source, options, label, path)
+            kept = path if _keeps(device) else None
+            program = _load(device, kept) or _compile(device, source, options, label, kept)
             _programs[key] = program
         elif config.debug >= 3:
             print(f"clgrad: {label}: program in memory", file=sys.stderr)
     return program
 
 
-def _load(device: Device, path: Path) -> Any:
+def _keeps(device: Device) -> bool:
+    """Whether this device's built kernels go to the cache folder."""
+    return not keeps_builds(device.platform_name) if config.cache == "auto" else config.cache
+
+
+def _load(device: Device, path: Path | None) -> Any:
     """The program of a cache file, or None: absent, truncated, from another driver, refused by the driver."""
     import pyopencl as cl
 
-    if not config.cache:
+    if path is None:
         return None
     try:
         data = path.read_bytes()
@@ -145,10 +153,11 @@ def _load(device: Device, path: Path) -> Any:
     return program
 
 
-def _compile(device: Device, source: str, options: str, label: str, path: Path) -> Any:
+def _compile(device: Device, source: str, options: str, label: str, path: Path | None) -> Any:
     import pyopencl as cl
 
-    _announce(device)
+    if path is not None:
+        _announce(device, str(config.cache_dir))
     if config.debug >= 4:
         print(source, file=sys.stderr)
     start = time.perf_counter()
@@ -159,9 +168,13 @@ def _compile(device: Device, source: str, options: str, label: str, path: Path) 
                          "Set CLGRAD_DEBUG=4 to see its source, CLGRAD_BUILD_OPTIONS= to build without options."
                          ) from error
     counters["built"] += 1
+    seconds = time.perf_counter() - start
     if config.debug >= 3:
-        print(f"clgrad: {label} built in {1e3 * (time.perf_counter() - start):.0f} ms", file=sys.stderr)
-    _save(program, path)
+        print(f"clgrad: {label} built in {1e3 * seconds:.0f} ms", file=sys.stderr)
+    if path is not None:
+        _save(program, path)
+    elif seconds > _NOT_FOUND:
+        _announce(device, "the driver's cache")
     return program
 
 
@@ -180,8 +193,6 @@ def _try_build(device: Device, source: str, options: str) -> Any:
 def _save(program: Any, path: Path) -> None:
     import pyopencl as cl
 
-    if not config.cache:
-        return
     partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
         binary = program.get_info(cl.program_info.BINARIES)[0]
@@ -193,10 +204,10 @@ def _save(program: Any, path: Path) -> None:
             partial.unlink()
 
 
-def _announce(device: Device) -> None:
+def _announce(device: Device, place: str) -> None:
     """Say once that a first run builds kernels, so that it does not look hung."""
     global _announced
     if config.progress and not _announced:
         _announced = True
-        print(f"clgrad: building kernels for {device} ({device.name}); later runs take them from {config.cache_dir}",
+        print(f"clgrad: building kernels for {device} ({device.name}); later runs take them from {place}",
               file=sys.stderr, flush=True)

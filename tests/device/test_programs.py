@@ -39,7 +39,7 @@ WORK = """
 def work(child, tmp_path: Path):
     """Runs a little work in a process of its own over the cache folder; gives (built, loaded)."""
     def run(**environment: str) -> tuple[int, int]:
-        done = child(WORK, **{"CLGRAD_CACHE_DIR": str(tmp_path / "cache")} | environment)
+        done = child(WORK, **{"CLGRAD_CACHE_DIR": str(tmp_path / "cache"), "CLGRAD_CACHE": "1"} | environment)
         built, loaded = done.stdout.split()
         return int(built), int(loaded)
 
@@ -89,7 +89,7 @@ def test_a_binary_that_the_driver_refuses_is_built_anew(child, device: Device, t
 
 
 def test_two_processes_start_on_a_cold_cache(tmp_path: Path) -> None:
-    environment = {**os.environ, "CLGRAD_CACHE_DIR": str(tmp_path), "CLGRAD_PROGRESS": "0",
+    environment = {**os.environ, "CLGRAD_CACHE_DIR": str(tmp_path), "CLGRAD_PROGRESS": "0", "CLGRAD_CACHE": "1",
                    "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(clgrad.__file__).parents[1]),
                                                                os.environ.get("PYTHONPATH"))))}
     both = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(WORK)], env=environment, text=True,
@@ -115,8 +115,18 @@ def test_the_cache_can_be_switched_off(work, tmp_path: Path) -> None:
     assert work(CLGRAD_CACHE="0") == (built, 0)
 
 
+def test_a_driver_with_a_cache_of_its_own_is_left_to_it(work, tmp_path: Path, device: Device) -> None:
+    built, loaded = work(CLGRAD_CACHE="auto")
+    assert (built > 0, loaded) == (True, 0)
+    own = "pocl" in device.key
+    assert (_binaries(tmp_path) == []) == own
+    assert work(CLGRAD_CACHE="auto") == ((built, 0) if own else (0, built))
+    work(CLGRAD_CACHE="auto", POCL_KERNEL_CACHE="0")
+    assert len(_binaries(tmp_path)) == built
+
+
 def test_a_first_run_says_that_it_builds(child, tmp_path: Path, device: Device) -> None:
-    cache = {"CLGRAD_CACHE_DIR": str(tmp_path)}
+    cache = {"CLGRAD_CACHE_DIR": str(tmp_path), "CLGRAD_CACHE": "1"}
     first = child(WORK, CLGRAD_PROGRESS=None, **cache)
     assert first.stderr.count(f"clgrad: building kernels for {device} ({device.name})") == 1
     assert child(WORK, CLGRAD_PROGRESS=None, **cache).stderr == ""
