@@ -217,7 +217,7 @@ SORT = Tunable(
     common=problems("sort", "float32", "lines", (1 << 14, 256), (1 << 16, 32)))
 
 RADIX = replace(SORT, family="radix",
-                common=problems("radix", "float32", "lines", (1, 1 << 22), (2048, 2048), (8192, 512)))
+                common=problems("radix", "float32", "lines", (1, 1 << 22), (4096, 1024), (2048, 2048)))
 
 # Norms and attention -------------------------------------------------------------------------------------------------
 

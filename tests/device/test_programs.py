@@ -280,7 +280,9 @@ def test_debug_levels(child, tmp_path: Path) -> None:
         for least, parts in marks.items():
             for part in parts:
                 assert (part in text) == (level >= least), f"{part!r} at CLGRAD_DEBUG={level}"
-    again = child(code, CLGRAD_DEBUG="3", CLGRAD_CACHE_DIR=str(tmp_path / "3"))
+    kept = {"CLGRAD_DEBUG": "3", "CLGRAD_CACHE_DIR": str(tmp_path / "kept"), "CLGRAD_CACHE": "1"}
+    child(code, **kept)
+    again = child(code, **kept)
     assert "kernel loaded from" in again.stderr
 
 

@@ -177,14 +177,12 @@ def test_every_family_is_right_by_its_reference(family: str, layout: str, form: 
     start = space.default(family, shape, "float32")
     if start is None:
         pytest.skip(f"{family} has no {shape} form")
-    most = 9 if family in ("conv", "winograd") else 70
+    most = {"conv": 9, "winograd": 9, "radix": 1100}.get(family, 70)  # shorter lines are sorted in other ways
     problem = Problem(family, "float32", layout, tuple(min(n, most) for n in t.common[-1].sizes))
     bench = Bench(form, family, problem)
     met: list[Problem] = []
     monkeypatch.setattr(tuned, "listeners", [met.append])
     others = [p for p in space.points(family, shape, "float32", form.facts) if p != start][-1:]
-    if family == "attention":
-        others = []  # PoCL 3.1 gives wrong sums for some tiles of the wide form: candidates that the tuner sorts out
     for number, params in enumerate([start, *others]):
         bench.attempt(number, params, [])
         assert problem in met
@@ -309,7 +307,7 @@ def test_auto_tunes_a_new_problem_once(device: clgrad.Device, rows_file: Path, m
     monkeypatch.setattr(auto, "_tried", set())
     x = from_host(np.ones((40, 40), np.float32), None, device)
     sum_of = clgrad.ops.FUNCTIONS["sum"]
-    with clgrad.config.override(tune="auto"):
+    with clgrad.config.override(tune="auto", progress=True):
         for _ in range(3):
             sum_of(x, 1)
     assert capsys.readouterr().err.count("tuning reduce float32 rows 40x40") == 1
