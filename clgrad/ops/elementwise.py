@@ -428,6 +428,15 @@ atan2 = elementwise("atan2", "x, y", c="atan2(x, y)", dtype=FLOAT, domain=(0.3, 
 hypot = elementwise("hypot", "x, y", c="hypot(x, y)", dtype=FLOAT, domain=(0.3, 3), ref=np.hypot,
                     grad=[lambda g, x, out: g * x / out, lambda g, y, out: g * y / out],
                     doc="sqrt(x*x + y*y) without overflow.")
+# From the nearer end, so that weights 0 and 1 give the ends themselves.
+lerp = elementwise("lerp", "x, end, weight", kinds="f",
+                   c="(fabs(weight) < K(0.5)) ? x + weight * (end - x) : end - (end - x) * (ONE - weight)",
+                   grad=[lambda g, weight: g * (1 - weight), lambda g, weight: g * weight,
+                         lambda g, x, end: g * (end - x)],
+                   ref=lambda x, end, weight: np.where(np.abs(weight) < 0.5, x + weight * (end - x),
+                                                       end - (end - x) * (1 - weight)),
+                   cases=(Case(((3, 4), (4,), (3, 1))),),
+                   doc="x + weight * (end - x).")
 _following = Elementwise(Expression("nextafter", ("x", "y"), "(x == y) ? y : nextafter(x, y)", rule_of(FLOAT, "f")))
 
 

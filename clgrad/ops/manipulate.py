@@ -517,11 +517,6 @@ nan_to_num = composite("nan_to_num", "x, nan=0.0, posinf=None, neginf=None", _FA
                            x, nan=nan, posinf=posinf, neginf=neginf),
                        cases=(Case(((3, 5),)),), inplace=True,
                        doc="NaN and infinities replaced: by 0 and the dtype's largest numbers, or those given.")
-lerp = composite("lerp", "x, end, weight", _FAMILY, tensors=("x", "end", "weight"), kinds="f",
-                 run=lambda x, end, weight: x + (end - x) * weight, inplace=True,
-                 ref=lambda x, end, weight: x + (end - x) * weight,
-                 cases=(Case(((3, 4), (4,), (3, 1))), Case(((3,), (3,)), {"weight": 0.25})),
-                 doc="x + weight * (end - x).")
 
 
 def _diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
