@@ -172,15 +172,15 @@ class Elementwise:
             "form": form(device), "index": index, "T": compute.compute, "out": result.c, "out_bool": result.kind == "b",
             "expr": e.text(compute), "names": e.names, "mask": e.mask, "header": e.helpers(compute),
             "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided"}
-        streams = (device.wide_core and values["vector"] and not e.mask and
-                   result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double") and
-                   out_bytes >= _default(device)["stream"])
-        values["stream"] = flat and streams
         i = letter(index)
         signature = "P" + i
         if size == 0:
             return _Plan(device, None, (), (), (), shape, strides, result, compute, 0, 0)
         params = tuned.params(device, "elementwise", compute.name, values["layout"], (size,), _default(device))
+        streams = (device.wide_core and values["vector"] and not e.mask and
+                   result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double") and
+                   out_bytes >= params["stream"])
+        values["stream"] = flat and streams
         if flat:
             modes = ["k" if type(x) is not Array else "v" if x.size != 1 or size == 1 else "b" for x in operands]
             tail: tuple[int, ...] = (size,)
