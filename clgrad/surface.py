@@ -18,11 +18,12 @@ from .core.shapes import Size
 from .families.ramp import ramp
 from .ndarray import Array
 from .nn import functional as F
-from .ops import ALL as _ALL
 from .ops.convert import typed
-from .ops.elementwise import assign
+from .ops.count import nonzero
+from .ops.elementwise import assign, pow
 from .ops.keywords import overwrite
 from .ops.methods import refuse_recorded
+from .ops.special import polygamma
 from .random import bernoulli, multinomial
 from .runtime.device import Device, default_device
 from .runtime.device import device as find_device
@@ -249,7 +250,7 @@ def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype:
              requires_grad: bool = False) -> Variable:
     """``steps`` values from base**start to base**end, evenly spaced in the exponent."""
     wanted = dtypes.dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    powers = _ALL["pow"](float(base), factories.linspace(start, end, steps, dtype=wanted, device=device))
+    powers = pow(float(base), factories.linspace(start, end, steps, dtype=wanted, device=device))
     return powers.requires_grad_() if requires_grad else powers
 
 
@@ -260,7 +261,7 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, upper: bool, d
     rows = ramp(row, 0, 1, dtypes.int64, place).reshape((-1, 1))
     columns = ramp(col, 0, 1, dtypes.int64, place)
     kept = columns - rows >= offset if upper else columns - rows <= offset
-    found = _ALL["nonzero"](Variable(kept)).T.contiguous()
+    found = nonzero(Variable(kept)).T.contiguous()
     return found.to(dtypes.int64 if dtype is None else dtype)
 
 
@@ -381,7 +382,7 @@ def _attach() -> None:
     methods = {**questions, "new_tensor": _made(factories.tensor), "new_zeros": _made(factories.zeros),
                "new_ones": _made(factories.ones), "new_empty": _made(factories.empty),
                "new_full": _made(factories.full),
-               "fill_diagonal_": _fill_diagonal, "polygamma": lambda self, n: _ALL["polygamma"](n, self),
+               "fill_diagonal_": _fill_diagonal, "polygamma": lambda self, n: polygamma(n, self),
                "is_conj": is_conj, "is_neg": is_conj, "is_inference": is_conj,
                "multinomial": lambda self, *args, **named: multinomial(self, *args, **named),
                "bernoulli": lambda self, *args, **named: bernoulli(self, *args, **named),
@@ -396,7 +397,7 @@ def _attach() -> None:
         kind.is_cuda = property(lambda self: self.device.type == "gpu", doc="Whether it lies on a GPU.")
         kind.is_cpu = property(lambda self: self.device.type == "cpu", doc="Whether it lies on a CPU device.")
         kind.layout = property(lambda self: strided, doc="``clgrad.strided``.")
-        kind.polygamma_ = lambda self, n: _overwrite("polygamma", self, _ALL["polygamma"](n, self))
+        kind.polygamma_ = lambda self, n: _overwrite("polygamma", self, polygamma(n, self))
     for name in ("is_sparse", "is_quantized", "is_meta", "is_mps", "is_xpu", "is_nested", "is_mkldnn"):
         setattr(Variable, name, False)
     Variable.ndimension = Variable.dim
