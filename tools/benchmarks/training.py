@@ -71,6 +71,18 @@ def _labels(lib: Any, n: int, classes: int = 10) -> Any:
     return lib.put(np.random.default_rng(1).integers(0, classes, n))
 
 
+def _step(model: Any, loss_of: Any, update: Any, x: Any, y: Any) -> Step:
+    """One step of training, as programs write it."""
+    def step() -> Any:
+        update.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        update.step()
+        return loss
+
+    return step
+
+
 def train(make: Callable[[Any], Any], shape: tuple[int, ...], optimizer: str, **options: Any) -> Builder:
     """clgrad and PyTorch: a step of ``make(nn)`` on a batch of images or rows, with cross entropy."""
     def build(lib: Any) -> Step:
@@ -78,16 +90,7 @@ def train(make: Callable[[Any], Any], shape: tuple[int, ...], optimizer: str, **
         model = make(nn)
         update = getattr(optim, optimizer)(model.parameters(), **options)
         x, y = lib.put(random(*shape)), _labels(lib, shape[0])
-        loss_of = nn.CrossEntropyLoss()
-
-        def step() -> Any:
-            update.zero_grad()
-            loss = loss_of(model(x), y)
-            loss.backward()
-            update.step()
-            return loss
-
-        return step
+        return _step(model, nn.CrossEntropyLoss(), update, x, y)
 
     return build
 
@@ -192,16 +195,7 @@ def encoder(batch: int, tokens: int, layers: int = 4, width: int = 256, heads: i
                                       enable_nested_tensor=False)
         update = optim.AdamW(model.parameters(), lr=1e-4)
         x, y = lib.put(random(batch, tokens, width)), lib.put(random(batch, tokens, width))
-        loss_of = nn.MSELoss()
-
-        def step() -> Any:
-            update.zero_grad()
-            loss = loss_of(model(x), y)
-            loss.backward()
-            update.step()
-            return loss
-
-        return step
+        return _step(model, nn.MSELoss(), update, x, y)
 
     return build
 
