@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form, index_type, letter, workers
+from .plans import Plans, check_device, form, index_type, letter, parameters, workers
 
 DEEPEST = 256  # elements of a head: more would not fit the tiles
 _DEPTHS = (16, 32, 64, 128, 256)
@@ -72,8 +70,7 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     check_device(device, q.dtype)
     by_keys = kind == "keys"
     count = S if by_keys else L
-    params = tuned.params(device, "attention", q.dtype.name, kind + "/causal" * options.causal, (B * H, L, S, E, F),
-                          kernels.template("attention").module.DEFAULT[form(device)])
+    params = parameters(device, "attention", q.dtype.name, kind + "/causal" * options.causal, (B * H, L, S, E, F))
     rows, columns = _tile(device, params, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
     outs, arrays = {"forward": (1, 3), "queries": (1, 5), "keys": (2, 5)}[kind]

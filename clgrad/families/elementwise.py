@@ -14,11 +14,10 @@ from ..core import shapes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
 from ..ndarray import Array, Storage, same_device
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters, workers
 
 _LEAST_ITEMS = 4096
 _LEAST_ACROSS = 16  # elements along both dimensions of a tile, from which on it pays
@@ -176,7 +175,7 @@ class Elementwise:
         signature = "P" + i
         if size == 0:
             return _Plan(device, None, (), (), (), shape, strides, result, compute, 0, 0)
-        params = tuned.params(device, "elementwise", compute.name, values["layout"], (size,), _default(device))
+        params = parameters(device, "elementwise", compute.name, values["layout"], (size,))
         streams = (device.wide_core and values["vector"] and not e.mask and
                    result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double") and
                    out_bytes >= params["stream"])
@@ -267,10 +266,6 @@ def _cut(device: Device, sizes: tuple[int, ...], steps: Sequence, tiled: bool,
     else:
         segment, segments, units = inner, 1, rows * inner
     return (*sizes, *(s for operand in steps for s in operand), segment, segments, units), units
-
-
-def _default(device: Device) -> dict[str, int]:
-    return kernels.template("elementwise").module.DEFAULT[form(device)]
 
 
 def _sizes(device: Device, k: Kernel, items: int, units: int,

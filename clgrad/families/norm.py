@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form, index_type, letter, strip_span, workers
+from .plans import Plans, check_device, form, index_type, letter, parameters, strip_span, workers
 
 _SHORT = 32  # segments up to this length are walked by one lane each
 
@@ -86,8 +84,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     signature = f"PP{i}" + ("" if kind == "forward" else f"P{i}P") + f"P{i}" + (
         f"P{i}{t}" if kind == "forward" else "") + (f"P{i}P{i}{t}P{i}" if how else "") + "PP" + i * 8
 
-    params = tuned.params(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows),
-                          kernels.template("norm").module.DEFAULT[form(device)])
+    params = parameters(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows))
 
     def build(local: int) -> Kernel:
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import kernels
 from ..core.dtypes import DType
 from ..ndarray import Storage, no_float64
+from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel
@@ -96,6 +98,11 @@ def letter(index: str) -> str:
 def form(device: Device) -> str:
     """The kernel shape a device gets."""
     return "wide" if device.wide_core else "many"
+
+
+def parameters(device: Device, family: str, dtype: str, layout: str, sizes: tuple[int, ...]) -> dict[str, int]:
+    """What a family's kernels take for a problem: parameters that were tuned, or the form's default."""
+    return tuned.params(device, family, dtype, layout, sizes, kernels.template(family).module.DEFAULT[form(device)])
 
 
 def check_device(device: Device, *used: DType) -> None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import kernels
 from ..core import dtypes
 from ..ndarray import Array, empty
-from ..runtime import tuned
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import index_type, letter, workers
+from .plans import index_type, letter, parameters, workers
 
 _LEAST = 4096  # elements that a work-item should have at least
 
@@ -22,8 +20,7 @@ def parameter(x: Array, name: str) -> int:
     """A parameter for an array, not empty: ``line``, the shortest worth sorting by digits; ``chunk``, of a line that is
     cut."""
     K = x.shape[-1]
-    return tuned.params(x.device, "radix", x.dtype.name, "lines", (x.size // K, K),
-                        kernels.template("radix").module.DEFAULT["wide"])[name]
+    return parameters(x.device, "radix", x.dtype.name, "lines", (x.size // K, K))[name]
 
 
 def _kernel(x: Array, function: str, signature: str, index: str, op: str, kind: str, what: str) -> Kernel:

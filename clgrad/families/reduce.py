@@ -12,11 +12,10 @@ from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Storage, empty
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, blocks, by_kind, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, blocks, by_kind, check_device, form, index_type, letter, parameters, workers
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
@@ -141,8 +140,8 @@ class Reduce:
         if walk.outputs == 0:
             return _Plan((), None, shape, result, 0)
         index = index_type(x.storage.nbytes, x.size, walk.outputs * 8)
-        params = tuned.params(x.device, "reduce", compute.name, "columns" if walk.columns else "rows",
-                              (walk.outputs, walk.length), kernels.template("reduce").module.DEFAULT[form(x.device)])
+        params = parameters(x.device, "reduce", compute.name, "columns" if walk.columns else "rows",
+                            (walk.outputs, walk.length))
         pieces = _pieces(x.device, walk, params)
         args = (r, x.device, params, index, compute)
         if pieces == 1:

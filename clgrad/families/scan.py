@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..ndarray import Array, empty
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter
+from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters
 from .reduce import identity_of
 
 _LEAST = 4096  # elements of a segment, at least
@@ -100,8 +98,8 @@ class Scan:
         segments = max(1, -(-K // segment))
         units = outer * strips * segments
         index = index_type(x.storage.nbytes, x.size * result.itemsize, (x.size + segment) * 2)
-        size = tuned.params(device, "scan", accumulate.name, "columns" if inner > 1 else "rows",
-                            (outer * inner, K), kernels.template("scan").module.DEFAULT[form(device)])["group"]
+        size = parameters(device, "scan", accumulate.name, "columns" if inner > 1 else "rows",
+                          (outer * inner, K))["group"]
         scan = self._kernel(x, index, layout, accumulate, result, "scan", size)
         while scan.max_local < size:  # the kernel's own limit may be below the device's
             size //= 2

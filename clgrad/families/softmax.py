@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
-from ..runtime import tuned
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, form, index_type, letter, strip_span, workers
+from .plans import Plans, blocks, form, index_type, letter, parameters, strip_span, workers
 
 _SERIAL = 32
 
@@ -85,8 +83,8 @@ class Softmax:
         if x.size == 0:
             return _Plan(None, (), (), (K, inner, 1, 0), result)
         device, wide = x.device, x.device.wide_core
-        params = tuned.params(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
-                              (rows, K), kernels.template("softmax").module.DEFAULT[form(device)])
+        params = parameters(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
+                            (rows, K))
         span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"

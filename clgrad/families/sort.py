@@ -9,13 +9,12 @@ from ..core import dtypes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
-from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from . import index as index_family
 from . import radix
-from .plans import blocks, form, index_type, letter, workers
+from .plans import blocks, form, index_type, letter, parameters, workers
 
 _LEAST = 1024  # elements a wide-core work-item should have at least
 _VALUES = {"what": "", "raw": ""}  # of the template, where nothing depends on them
@@ -44,7 +43,7 @@ def _defaults(device: Device) -> dict[str, int]:
 def _params(x: Array) -> dict[str, int]:
     """The parameters for sorting x's lines, of which there is one at least."""
     K = x.shape[-1]
-    return tuned.params(x.device, "sort", x.dtype.name, "lines", (x.size // K, K), _defaults(x.device))
+    return parameters(x.device, "sort", x.dtype.name, "lines", (x.size // K, K))
 
 
 class _Items:
