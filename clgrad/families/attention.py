@@ -1,4 +1,4 @@
-"""Host side of attention: tiles of queries over tiles of keys, forward and both backward passes."""
+"""Host side of attention: tiles of queries over tiles of keys, forward; backward in one pass (wide) or two (many)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, check_device, form, index_type, letter, parameters, workers
+from .reduce import Reduce, Reduction
 
 DEEPEST = 256  # elements of a head: more would not fit the tiles
 _DEPTHS = (16, 32, 64, 128, 256)
+_added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class _Plan:
     flops: int
 
 
+
 _plans = Plans()
 
 
@@ -62,20 +65,22 @@ def _tile(device: Device, params: dict[str, int], depth: int, itemsize: int, cou
     return side, side
 
 
-def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: Options, index: str) -> _Plan:
+def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: Options, index: str,
+          parts: int) -> _Plan:
     device = q.device
     B, H, L, E = q.shape
     Hk, S, F = k.shape[1], k.shape[2], v.shape[3]
     D = next(d for d in _DEPTHS if d >= max(E, F))
     check_device(device, q.dtype)
-    by_keys = kind == "keys"
+    by_keys = kind in ("keys", "backward")
     count = S if by_keys else L
-    params = parameters(device, "attention", q.dtype.name, kind + "/causal" * options.causal, (B * H, L, S, E, F))
+    layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
+    params = parameters(device, "attention", q.dtype.name, layout, (B * H, L, S, E, F))
     rows, columns = _tile(device, params, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
-    outs, arrays = {"forward": (1, 3), "queries": (1, 5), "keys": (2, 5)}[kind]
-    signature = "P" * (outs + 1 + (kind != "forward")) + ("P" + i * 4) * arrays + "P" + i * 5 + f"{t}LI{t}" + (
-        i * 4 + "ii" + i * 2)
+    signature = {"forward": f"P{i * 3}P", "queries": f"P{i * 3}PP", "keys": f"P{i * 3}P{i * 3}PP",
+                 "backward": f"P{i * 3}P{i * 3}P{i * 6}PP"}[kind]
+    signature += ("P" + i * 4) * (3 if kind == "forward" else 5) + "P" + i * 5 + f"{t}LI{t}" + i * 4 + "ii" + i * 2
 
     def build() -> Kernel:
         return kernel(device, "attention", "attention", signature, f"attention_{kind}", kind=kind, form=form(device),
@@ -88,7 +93,7 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
         rows = columns = rows // 2
         found = build()
     tiles = -(-count // rows)
-    units = B * (Hk if by_keys else H) * tiles
+    units = B * (Hk if by_keys else H) * (parts or tiles)
     work = B * H * L * S * (E + F)
     if device.wide_core:
         gsize, lsize = (min(units, workers(device, work, 8, 1 << 15)),), (1,)
@@ -97,16 +102,23 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     return _Plan(found, gsize, lsize, (H, H // max(Hk, 1), L, S, E, F, tiles, units), 2 * work)
 
 
-def _run(kind: str, outs: tuple[Array, ...], q: Array, k: Array, v: Array, more: tuple[Array, ...],
-         mask: Array | None, options: Options) -> None:
-    arrays = (q, k, v, *more)
-    index = index_type(*(a.storage.nbytes for a in (*arrays, *outs, *(() if mask is None else (mask,)))))
+def _run(kind: str, outs: tuple[Array, ...], statistics: tuple[Array, ...], arrays: tuple[Array, ...],
+         mask: Array | None, options: Options, dq: Array | None = None) -> None:
+    """Launch a kernel that fills ``outs``; ``statistics`` are numbers of each row, ``dq`` (parts, B, H, L, E) sums."""
+    q, k, v = arrays[:3]
+    parts = 0 if dq is None else dq.shape[0]
+    index = index_type(*(a.storage.nbytes for a in (*arrays, *outs, *(a for a in (mask, dq) if a is not None))))
     key = (kind, q.shape, k.shape, v.shape, q.dtype, q.device, None if mask is None else mask.dtype, options.causal,
-           options.dropout > 0, index)
+           options.dropout > 0, index, parts)
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans.put(key, _plan(kind, q, k, v, mask, options, index))
-    args: list[Any] = [o.storage.buffer for o in outs]
+        plan = _plans.put(key, _plan(kind, q, k, v, mask, options, index, parts))
+    args: list[Any] = []
+    for o in outs:
+        args += (o.storage.buffer, *o.strides[:3])
+    if dq is not None:
+        args += (dq.storage.buffer, *dq.strides[1:4], parts, dq.strides[0], prod(q.shape[:3]))
+    args += (a.storage.buffer for a in statistics)
     for a in arrays:
         args += (a.storage.buffer, a.offset, *a.strides[:3])
     args += (q.storage.buffer, 0, 0, 0, 0, 0) if mask is None else (mask.storage.buffer, mask.offset, *mask.strides)
@@ -135,6 +147,15 @@ def _checked(q: Array, k: Array, v: Array, mask: Array | None) -> Array | None:
     return mask
 
 
+def _like(a: Array, shape: tuple[int, ...]) -> Array:
+    """A new array (B, H, rows, elements) in the order of ``a``'s memory: a row holds all heads where its rows do, so
+    that what joins the heads again is a view."""
+    B, H, rows, E = shape
+    if a.strides[1] >= a.strides[2]:
+        return empty(shape, a.dtype, a.device)
+    return empty((B, rows, H, E), a.dtype, a.device).view(shape, (rows * H * E, E, H * E, 1), 0)
+
+
 def attention(q: Array, k: Array, v: Array, mask: Array | None, options: Options) -> tuple[Array, Array]:
     """Attention of (B, H, L, E), (B, Hk, S, E), (B, Hk, S, F): (B, H, L, F), and the rows' logsumexp."""
     mask = _checked(q, k, v, mask)
@@ -143,26 +164,39 @@ def attention(q: Array, k: Array, v: Array, mask: Array | None, options: Options
         if 0 not in shape and k.shape[2]:
             raise ShapeError(bad("attention", f"q {q.shape}", "heads of one element or more", "Check the sizes."))
         return full(shape, 0, q.dtype, q.device), full(shape[:3], float("inf"), d, q.device)
-    out, lse = empty(shape, q.dtype, q.device), empty(shape[:3], d, q.device)
-    _run("forward", (out, lse), *map(_rowwise, (q, k, v)), (), mask, options)
+    out, lse = _like(q, shape), empty(shape[:3], d, q.device)
+    _run("forward", (out,), (lse,), tuple(map(_rowwise, (q, k, v))), mask, options)
     return out, lse
 
 
 def attention_backward(dy: Array, q: Array, k: Array, v: Array, mask: Array | None, out: Array, lse: Array,
                        options: Options) -> tuple[Array, Array, Array]:
-    """Gradients of q, k and v, in two launches."""
+    """Gradients of q, k and v."""
     mask = _checked(q, k, v, mask)
     if 0 in (*q.shape, *k.shape, *v.shape):
         return tuple(full(a.shape, 0, a.dtype, a.device) for a in (q, k, v))
+    device, d = q.device, q.dtype.accumulator
     dy = dy.astype(q.dtype)
-    q, k, v, out, dy = map(_rowwise, (q, k, v, out, dy))
-    lse = lse.astype(q.dtype.accumulator).contiguous()
+    arrays = tuple(map(_rowwise, (q, k, v, out, dy)))
+    lse = lse.astype(d).contiguous()
     lse = lse.clone() if lse.offset else lse  # the kernels read it from its beginning
-    dq, dk, dv = (empty(a.shape, a.dtype, a.device) for a in (q, k, v))
-    delta = empty(lse.shape, lse.dtype, lse.device)
-    _run("queries", (dq, lse, delta), q, k, v, (out, dy), mask, options)
-    _run("keys", (dk, dv, lse, delta), q, k, v, (out, dy), mask, options)
-    return dq, dk, dv
+    dq, dk, dv = (_like(a, a.shape) for a in (q, k, v))
+    if not device.wide_core:
+        delta = empty(lse.shape, d, device)
+        _run("queries", (dq,), (lse, delta), arrays, mask, options)
+        _run("keys", (dk, dv), (lse, delta), arrays, mask, options)
+        return dq, dk, dv
+    parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2])
+    whole = parts == 1 and q.dtype is d
+    sums = dq.view((1, *dq.shape), (0, *dq.strides), 0) if whole else empty((parts, *q.shape), d, device)
+    _run("backward", (dk, dv), (lse, empty((parts, *lse.shape), d, device)), arrays, mask, options, sums)
+    return (dq if whole else _added_up(sums, 0).astype(q.dtype)), dk, dv
+
+
+def _parts(device: Device, heads: int, keys: int) -> int:
+    """Work-items that share the keys of a head in the backward of a wide device: one where there are heads enough."""
+    units = device.facts.compute_units
+    return 1 if heads >= 4 * units or heads % units == 0 else max(1, min(-(-4 * units // heads), keys // 64))
 
 
 def keep_factors(shape: tuple[int, ...], like: Array, options: Options) -> Array:

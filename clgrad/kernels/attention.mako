@@ -10,8 +10,11 @@
 ##
 ##   forward   tiles of queries walk over tiles of keys; maximum and sum are renewed on the way (Milakov and
 ##             Gimelshein 2018; Dao et al. 2022)
-##   queries   the same walk for dq; also delta_i = do_i . out_i
-##   keys      tiles of keys walk over tiles of queries for dk and dv, and over the heads that share them
+##   backward  (wide) tiles of keys walk over tiles of queries, and over the heads that share them: dk and dv stay with
+##             the tile, each tile adds its share to dq. A work-item owns all tiles of its keys' heads, so that the sums
+##             have one order; where there are too few heads, every `parts`-th tile, and a dq of its own
+##   queries   (many) the forward walk for dq; also delta_i = do_i . out_i
+##   keys      (many) tiles of keys walk over tiles of queries for dk and dv
 ##   keep      the dropout factors themselves, as an array, for the derivative of the derivative
 ##
 ## A tile of `rows` walks over tiles of `columns`; a row without any key allowed gives 0.
@@ -36,13 +39,13 @@
     wide = form == "wide"
     W = prelude.vector_width(T) if wide else 1
     V = prelude.vec(T, W)
-    by_keys = kind == "keys"
+    by_keys = kind in ("keys", "backward")
 
     def kept(i, j):
         """The dropout factor of a pair."""
         return f"keep_of(((ulong)(b * heads + h) * L + {i}) * S + {j}, seed, least, factor_kept)"
 
-    backward = kind in ("queries", "keys")
+    backward = kind in ("queries", "keys", "backward")
     R, C = rows, columns
     NV = max(R // W, 1)           # vectors of a tile's rows
     reach = max(1, min(8, REGISTERS // NV))
@@ -67,6 +70,7 @@ static inline T keep_of(ulong position, ulong seed, uint least, T factor)
 % endif
 % if wide and kind != "keep":
 typedef ${V} V;
+${prelude.joined(T, W) if backward else ""}
 <% U, M = prelude.vec("uint", W), prelude.vec(prelude.mask_type(T), W) %>
     % if dropout:
 // The same for a vector of positions, given by their halves.
@@ -110,9 +114,9 @@ static inline void pack(V *to, const global ${ctype} *from, index_t step, int ro
 }
 
 // The way back: row v * ${W} + l, element e, is lane l of from[e * ${NV} + v], times factor[v]
-static inline void unpack(global ${ctype} *to, const V *from, const V *factor, int rows, int depth)
+static inline void unpack(global ${ctype} *to, index_t step, const V *from, const V *factor, int rows, int depth)
 {
-    for (int v = 0; v < ${NV}; ++v, to += ${W} * (index_t)depth) {
+    for (int v = 0; v < ${NV}; ++v, to += ${W} * step) {
         const int lanes = rows - v * ${W};
         int e = 0;
         if (lanes >= ${W}) {
@@ -122,14 +126,14 @@ static inline void unpack(global ${ctype} *to, const V *from, const V *factor, i
     % endfor
                 ${prelude.transpose(T, W, "t")}
     % for r in range(W):
-                ${prelude.store(ctype, T, "to", f"{r} * (index_t)depth + e", f"t{r}", W)}
+                ${prelude.store(ctype, T, "to", f"{r} * step + e", f"t{r}", W)}
     % endfor
             }
         }
         for (; e < depth; ++e) {
             T line[${W}];
             vstore${W}(from[e * ${NV} + v] * factor[v], 0, line);
-            for (int l = 0; l < min(lanes, ${W}); ++l) ${prelude.store(ctype, T, "to", "l * (index_t)depth + e", "line[l]")}
+            for (int l = 0; l < min(lanes, ${W}); ++l) ${prelude.store(ctype, T, "to", "l * step + e", "line[l]")}
         }
     }
 }
@@ -204,6 +208,62 @@ static inline void gather(V *y, const V *s, ${SPACE}T *b, index_t step, int colu
     }
     % endfor
 }
+    % if backward:
+
+<% most = max(1, min(4, D // W)); blocks = [(c, n) for n in sorted({1, most}, reverse=True) for c in sorted({1, REGISTERS // most}, reverse=True)] %>\
+// y[c][e] += sum over r of s[c][r] * b[r][e], where s holds its rows' values in vectors: a vector ${W} elements of y
+static inline void spread(global T *y, index_t y_step, const T *s, ${SPACE}T *b, index_t step, int columns, int rows, int depth)
+{
+    int e = 0;
+        % for n in sorted({1, most}, reverse=True):
+    for (; e + ${n * W} <= depth; e += ${n * W}) {
+        int c = 0;
+            % for x in sorted({1, REGISTERS // most}, reverse=True):
+        for (; c + ${x} <= columns; c += ${x}) {
+            global T *const to = y + c * y_step + e;
+            const T *from = s + c * ${R};
+            ${SPACE}T *at = b + e;
+                % for i in range(x):
+                    % for v in range(n):
+            V p${i}${v} = vload${W}(0, to + ${i} * y_step + ${v * W});
+                    % endfor
+                % endfor
+            for (int r = 0; r < rows; ++r, at += step) {
+                const V ${", ".join(f"b{v} = vload{W}({v}, at)" for v in range(n))};
+                % for i in range(x):
+                const T f${i} = from[${i * R} + r];
+                    % for v in range(n):
+                p${i}${v} += f${i} * b${v};
+                    % endfor
+                % endfor
+            }
+                % for i in range(x):
+                    % for v in range(n):
+            ${prelude.store(T, T, "to", f"{i} * y_step + {v * W}", f"p{i}{v}", W)}
+                    % endfor
+                % endfor
+        }
+            % endfor
+    }
+        % endfor
+    for (; e < depth; ++e)
+        for (int c = 0; c < columns; ++c) {
+            T p = y[c * y_step + e];
+            for (int r = 0; r < rows; ++r) p += s[c * ${R} + r] * b[r * step + e];
+            y[c * y_step + e] = p;
+        }
+}
+
+static inline T dot_of(const global ${ctype} *x, const global ${ctype} *y, int depth)
+{
+    V all = (V)(0);
+    T rest = 0;
+    int e = 0;
+    for (; e + ${W} <= depth; e += ${W}) all += ${prelude.load(ctype, T, "x", "e", W)} * ${prelude.load(ctype, T, "y", "e", W)};
+    for (; e < depth; ++e) rest += ${prelude.load(ctype, T, "x", "e")} * ${prelude.load(ctype, T, "y", "e")};
+    return sum_of(all) + rest;
+}
+    % endif
 % endif
 % if kind == "keep":
 kernel void ${function}(global ${ctype} *out, ulong n, ulong seed, uint least, T factor)
@@ -217,12 +277,15 @@ kernel void ${function}(global ${ctype} *out, ulong n, ulong seed, uint least, T
     # (name, has it) of the arrays read: each with offset and strides of batch, head, row
     arrays = [("q", True), ("k", True), ("v", True), ("o", backward), ("dy", backward)]
     arrays = [a for a, present in arrays if present]
-    outs = {"forward": ["out"], "queries": ["dq"], "keys": ["dk", "dv"]}[kind]
+    outs = {"forward": ["out"], "queries": ["dq"], "keys": ["dk", "dv"], "backward": ["dk", "dv"]}[kind]
 %>
 kernel void ${function}(
 % for a in outs:
-    global ${ctype} *${a},
+    global ${ctype} *${a}, index_t ${a}_b, index_t ${a}_h, index_t ${a}_i,
 % endfor
+% if kind == "backward":
+    global T *dq, index_t dq_b, index_t dq_h, index_t dq_i, index_t parts, index_t dq_part, index_t delta_part,
+% endif
     global T *lse,
 % if backward:
     global T *delta,
@@ -245,13 +308,13 @@ kernel void ${function}(
     start = "i0 / %d * %d" % (C, C) if causal and by_keys else "0"
     stop = f"min(S, i0 + rows)" if causal and not by_keys else column_count
 
-    results = [("dq", "y", "E", "scale * ", "L")] if kind == "queries" else [
-        ("dk", "y", "E", "scale * ", "S"), ("dv", "y2", "F", "", "S")]
+    results = [("dq", "y", "E", "scale * ")] if kind == "queries" else [
+        ("dk", "y", "E", "scale * "), ("dv", "y2", "F", "")]
 %>
 <%def name="unit()">\
 const index_t tile = u % tiles, pair = u / tiles;
         const index_t b = pair / ${"(heads / shared)" if by_keys else "heads"};
-        const index_t first_head = (pair - b * ${"(heads / shared)) * shared" if by_keys else "heads)"};
+        const index_t own_head = pair - b * ${"(heads / shared)" if by_keys else "heads"};
         const index_t i0 = tile * ${R};
         const int rows = (int)min((index_t)${R}, ${row_count} - i0);
 </%def>\
@@ -260,11 +323,11 @@ const global ${ctype} *${name}_at = ${name} + ${name}_offset + b * ${name}_b + $
 </%def>\
 <%def name="head_of()">\
 % if by_keys:
-        for (index_t h = first_head; h < first_head + shared; ++h) {
-            const index_t hk = h / shared;
+        for (index_t h = own_head * shared; h < (own_head + 1) * shared; ++h) {
+            const index_t hk = own_head;
 % else:
         {
-            const index_t h = first_head, hk = h / shared;
+            const index_t h = own_head, hk = h / shared;
 % endif
             ${pointer("q", "h")}
             ${pointer("k", "hk")}
@@ -272,7 +335,7 @@ const global ${ctype} *${name}_at = ${name} + ${name}_offset + b * ${name}_b + $
 % if backward:
             ${pointer("o", "h")}
             ${pointer("dy", "h")}
-            global T *const delta_at = delta + (b * heads + h) * L;
+            global T *const delta_at = delta + ${"part * delta_part + " if wide else ""}(b * heads + h) * L;
 % endif
             global T *const lse_at = lse + (b * heads + h) * L;
 % if masked:
@@ -288,81 +351,32 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
 % if wide:
     V a[${D * NV}], s[${C * NV}], y[${D * NV}], factor[${NV}];
     % if backward:
-    V a2[${D * NV}], d[${C * NV}];
-    % endif
-    % if by_keys:
-    V y2[${D * NV}];
+    V a2[${D * NV}], d[${C * NV}], y2[${D * NV}];
     % else:
     V most[${NV}], sum[${NV}];
     % endif
     % if cast:
-    T bs[${C * D}], b2[${C * D}];
+    T bs[${C * D}], b2[${C * D}]${f", own[{R * D}]" if backward else ""};
     % endif
-<% int_lanes = prelude.mask_type(T) %>
-    ${prelude.vec(int_lanes, W)} place[${NV}];
-    for (int v = 0; v < ${NV}; ++v) place[v] = (${prelude.vec(int_lanes, W)})(${", ".join(map(str, range(W)))}) + v * ${W};
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
-        ${unit()}
-    % if by_keys:
-        for (int n = 0; n < E * ${NV}; ++n) y[n] = (V)(0);
-        for (int n = 0; n < F * ${NV}; ++n) y2[n] = (V)(0);
-    % endif
-        ${head_of()}
-            pack(a, ${A}_at + i0 * ${A}_i, ${A}_i, rows, E, scale);
-    % if backward:
-            pack(a2, ${A2}_at + i0 * ${A2}_i, ${A2}_i, rows, F, 1);
-    % endif
-    % if kind == "queries":
-            pack(y, o_at + i0 * o_i, o_i, rows, F, 1);
-            for (int v = 0; v < ${NV}; ++v) {
-                T line[${W}], own[${W}];
-                V total = (V)(0);
-                for (int e = 0; e < F; ++e) total += a2[e * ${NV} + v] * y[e * ${NV} + v];
-                vstore${W}(total, 0, line);
-                for (int l = 0; l < ${W}; ++l) own[l] = INFINITY;
-                for (int l = 0; l < min(rows - v * ${W}, ${W}); ++l) {
-                    delta_at[i0 + v * ${W} + l] = line[l];
-                    own[l] = lse_at[i0 + v * ${W} + l];
-                }
-                sum[v] = total;
-                most[v] = vload${W}(0, own);
-            }
-            for (int n = 0; n < E * ${NV}; ++n) y[n] = (V)(0);
-    % elif kind == "forward":
-            for (int v = 0; v < ${NV}; ++v) {
-                most[v] = (V)(-INFINITY);
-                sum[v] = (V)(0);
-            }
-            for (int n = 0; n < F * ${NV}; ++n) y[n] = (V)(0);
-    % endif
-    % if dropout and not by_keys:
-            ${U} low[${NV}], high[${NV}];  // of the position of each row's first pair
-            for (int v = 0; v < ${NV}; ++v) {
-                uint lows[${W}], highs[${W}];
-                for (int l = 0; l < ${W}; ++l) {
-                    const ulong position = ((ulong)(b * heads + h) * L + i0 + v * ${W} + l) * S;
-                    lows[l] = (uint)position;
-                    highs[l] = (uint)(position >> 32);
-                }
-                low[v] = vload${W}(0, lows);
-                high[v] = vload${W}(0, highs);
-            }
-    % endif
-            const index_t stop = ${stop};
-            for (index_t j0 = ${start}; j0 < stop; j0 += ${C}) {
-                const int columns = (int)min((index_t)${C}, ${column_count} - j0);
 <%
-    def column(name, head, depth):
-        return f"{head}, {D}" if cast else f"{name}_at + j0 * {name}_i, {name}_i"
+    int_lanes = prelude.mask_type(T)
+    Lanes = prelude.vec(int_lanes, W)
+    # arrays of a tile's columns: those multiplied with `a`, and the others
+    bs, b2 = ("q", "dy") if backward else ("k", "v")
+
+    def column(name, copy):
+        return f"{copy}, {D}" if cast else f"{name}_at + j0 * {name}_i, {name}_i"
 %>
+    ${Lanes} place[${NV}];
+    for (int v = 0; v < ${NV}; ++v) place[v] = (${Lanes})(${", ".join(map(str, range(W)))}) + v * ${W};
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+<%def name="next_columns()">\
+                const int columns = (int)min((index_t)${C}, ${column_count} - j0);
     % if cast:
-                convert_rows(bs, ${B}_at + j0 * ${B}_i, ${B}_i, columns, E);
-                convert_rows(b2, ${B2 if backward else "v"}_at + j0 * ${B2 if backward else "v"}_i, ${B2 if backward else "v"}_i, columns, F);
+                convert_rows(bs, ${bs}_at + j0 * ${bs}_i, ${bs}_i, columns, E);
+                convert_rows(b2, ${b2}_at + j0 * ${b2}_i, ${b2}_i, columns, F);
     % endif
-                products(s, a, ${column(B, "bs", "E")}, columns, E);
-    % if backward:
-                products(d, a2, ${column(B2, "b2", "F")}, columns, F);
-    % endif
+                products(s, a, ${column(bs, "bs")}, columns, E);
     % if masked:
                 {
                     T *const pairs = (T *)s;
@@ -381,12 +395,13 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
     % if causal:
                 if (${"j0 < i0 + rows" if by_keys else "j0 + columns > i0"}) {
                     for (int c = 0; c < columns; ++c) {
-                        const ${int_lanes} own = (${int_lanes})(j0 - i0) + c;
+                        const ${int_lanes} own_place = (${int_lanes})(j0 - i0) + c;
                         for (int v = 0; v < ${NV}; ++v)
-                            s[c * ${NV} + v] = (place[v] ${"<=" if by_keys else ">="} own) ? s[c * ${NV} + v] : (V)(-INFINITY);
+                            s[c * ${NV} + v] = (place[v] ${"<=" if by_keys else ">="} own_place) ? s[c * ${NV} + v] : (V)(-INFINITY);
                     }
                 }
     % endif
+</%def>\
 <%def name="drawn(v)">\
     % if by_keys:
                         const ulong position = ((ulong)(b * heads + h) * L + j0 + c) * S + i0;
@@ -398,7 +413,85 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
     % endif
                         const V keep = keep_all(lows, highs, seed, least, factor_kept);
 </%def>\
-    % if kind == "forward":
+    % if backward:
+        const index_t part = u % parts, pair = u / parts;
+        const index_t b = pair / (heads / shared), own_head = pair - b * (heads / shared);
+        for (index_t h = own_head * shared; h < (own_head + 1) * shared; ++h) {
+            global T *const delta_at = delta + part * delta_part + (b * heads + h) * L;
+            ${pointer("o", "h")}
+            ${pointer("dy", "h")}
+            global T *const dq_at = dq + part * dq_part + b * dq_b + h * dq_h;
+            for (index_t i = 0; i < L; ++i) {
+                delta_at[i] = dot_of(o_at + i * o_i, dy_at + i * dy_i, F);
+                for (int e = 0; e < E; ++e) dq_at[i * dq_i + e] = 0;
+            }
+        }
+        for (index_t tile = part; tile < tiles; tile += parts) {
+            const index_t i0 = tile * ${R};
+            const int rows = (int)min((index_t)${R}, S - i0);
+            const global ${ctype} *const k_rows = k + k_offset + b * k_b + own_head * k_h + i0 * k_i;
+            pack(a, k_rows, k_i, rows, E, scale);
+            pack(a2, v + v_offset + b * v_b + own_head * v_h + i0 * v_i, v_i, rows, F, 1);
+        % if cast:
+            convert_rows(own, k_rows, k_i, rows, E);
+        % endif
+            for (int n = 0; n < E * ${NV}; ++n) y[n] = (V)(0);
+            for (int n = 0; n < F * ${NV}; ++n) y2[n] = (V)(0);
+        ${head_of()}
+            global T *const dq_at = dq + part * dq_part + b * dq_b + h * dq_h;
+            for (index_t j0 = ${start}; j0 < L; j0 += ${C}) {
+                ${next_columns()}
+                products(d, a2, ${column(b2, "b2")}, columns, F);
+                for (int c = 0; c < columns; ++c) {
+                    const T line_lse = lse_at[j0 + c], line_delta = delta_at[j0 + c];
+                    for (int v = 0; v < ${NV}; ++v) {
+                        const int n = c * ${NV} + v;
+                        const V p = exp(s[n] - line_lse);
+        % if dropout:
+                        ${drawn("v")}
+                        d[n] = scale * p * (keep * d[n] - line_delta);
+                        s[n] = p * keep;
+        % else:
+                        d[n] = scale * p * (d[n] - line_delta);
+                        s[n] = p;
+        % endif
+                    }
+                }
+                gather(y, d, ${column(bs, "bs")}, columns, E);
+                gather(y2, s, ${column(b2, "b2")}, columns, F);
+                spread(dq_at + j0 * dq_i, dq_i, (const T *)d, ${f"own, {D}" if cast else "k_rows, k_i"}, columns, rows, E);
+            }
+        }
+            for (int v = 0; v < ${NV}; ++v) factor[v] = (V)(1);
+            unpack(dk + b * dk_b + own_head * dk_h + i0 * dk_i, dk_i, y, factor, rows, E);
+            unpack(dv + b * dv_b + own_head * dv_h + i0 * dv_i, dv_i, y2, factor, rows, F);
+        }
+    }
+    % else:
+        ${unit()}
+        ${head_of()}
+            pack(a, q_at + i0 * q_i, q_i, rows, E, scale);
+            for (int v = 0; v < ${NV}; ++v) {
+                most[v] = (V)(-INFINITY);
+                sum[v] = (V)(0);
+            }
+            for (int n = 0; n < F * ${NV}; ++n) y[n] = (V)(0);
+        % if dropout:
+            ${U} low[${NV}], high[${NV}];  // of the position of each row's first pair
+            for (int v = 0; v < ${NV}; ++v) {
+                uint lows[${W}], highs[${W}];
+                for (int l = 0; l < ${W}; ++l) {
+                    const ulong position = ((ulong)(b * heads + h) * L + i0 + v * ${W} + l) * S;
+                    lows[l] = (uint)position;
+                    highs[l] = (uint)(position >> 32);
+                }
+                low[v] = vload${W}(0, lows);
+                high[v] = vload${W}(0, highs);
+            }
+        % endif
+            const index_t stop = ${stop};
+            for (index_t j0 = 0; j0 < stop; j0 += ${C}) {
+                ${next_columns()}
                 for (int v = 0; v < ${NV}; ++v) {
                     V top = most[v], part = (V)(0);
                     for (int c = 0; c < columns; ++c) top = (s[c * ${NV} + v] > top) ? s[c * ${NV} + v] : top;
@@ -417,33 +510,8 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
                     sum[v] = sum[v] * factor[v] + part;
                     most[v] = top;
                 }
-                gather(y, s, ${column("v", "b2", "F")}, columns, F, factor);
-    % else:
-                for (int c = 0; c < columns; ++c) {
-        % if by_keys:
-                    const T own = lse_at[j0 + c], less = delta_at[j0 + c];
-        % endif
-                    for (int v = 0; v < ${NV}; ++v) {
-                        const int n = c * ${NV} + v;
-                        const V p = exp(s[n] - ${"own" if by_keys else "most[v]"});
-        % if dropout:
-                        ${drawn("v")}
-                        d[n] = p * (keep * d[n] - ${"less" if by_keys else "sum[v]"});
-        % else:
-                        d[n] = p * (d[n] - ${"less" if by_keys else "sum[v]"});
-        % endif
-        % if by_keys:
-                        s[n] = p${" * keep" if dropout else ""};
-        % endif
-                    }
-                }
-                gather(y, d, ${column(B, "bs", "E")}, columns, E);
-        % if by_keys:
-                gather(y2, s, ${column(B2, "b2", "F")}, columns, F);
-        % endif
-    % endif
+                gather(y, s, ${column(b2, "b2")}, columns, F, factor);
             }
-    % if kind == "forward":
             for (int v = 0; v < ${NV}; ++v) {
                 // A row that no key is allowed for: exp(s - lse) must be 0, not NaN.
                 T line[${W}];
@@ -451,16 +519,10 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
                 vstore${W}((sum[v] == (V)(0)) ? (V)(INFINITY) : most[v] + log(sum[v]), 0, line);
                 for (int l = 0; l < min(rows - v * ${W}, ${W}); ++l) lse_at[i0 + v * ${W} + l] = line[l];
             }
-            unpack(out + ((b * heads + h) * L + i0) * F, y, factor, rows, F);
-    % endif
+            unpack(out + b * out_b + h * out_h + i0 * out_i, out_i, y, factor, rows, F);
         }
-    % if backward:
-        % for name, values, depth, factor_text, length in results:
-        for (int v = 0; v < ${NV}; ++v) factor[v] = (V)(${"scale" if factor_text else "1"});
-        unpack(${name} + (pair * ${length} + i0) * ${depth}, ${values}, factor, rows, ${depth});
-        % endfor
-    % endif
     }
+    % endif
 % else:
     // One more column keeps neighbouring rows in different banks.
     local T as[${R * (D + 1)}], bs[${C * (D + 1)}], s[${R * (C + 1)}];
@@ -572,15 +634,15 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
             if (inside) {
                 const T share = row_sum == 0 ? (T)0 : 1 / row_sum;
                 if (lc == 0) lse_at[i0 + lr] = row_sum == 0 ? INFINITY : row_most + log(row_sum);
-                global ${ctype} *const line = out + ((b * heads + h) * L + i0 + lr) * F;
+                global ${ctype} *const line = out + b * out_b + h * out_h + (i0 + lr) * out_i;
                 for (int e = lc, t = 0; e < F; e += ${C}, ++t) ${prelude.store(ctype, T, "line", "e", "y[t] * share")}
             }
 % endif
         }
 % if backward:
-    % for name, values, depth, factor_text, length in results:
+    % for name, values, depth, factor_text in results:
         if (inside) {
-            global ${ctype} *const line = ${name} + (pair * ${length} + i0 + lr) * ${depth};
+            global ${ctype} *const line = ${name} + b * ${name}_b + own_head * ${name}_h + (i0 + lr) * ${name}_i;
             for (int e = lc, t = 0; e < ${depth}; e += ${C}, ++t) ${prelude.store(ctype, T, "line", "e", f"{factor_text}{values}[t]")}
         }
     % endfor

@@ -282,7 +282,7 @@ def _attention_work(p: Problem) -> float:
 
 ATTENTION = Tunable(
     "attention", ("heads", "L", "S", "E", "F"),
-    tuple(kind + causal for kind in ("forward", "queries", "keys") for causal in ("", "/causal")), _attention_operands,
+    tuple(kind + causal for kind in ("forward", "backward") for causal in ("", "/causal")), _attention_operands,
     run=lambda p, *a: _attention(p, _itself, *a), reference=lambda p, *a: _attention(p, _reference, *a),
     work=_attention_work, spoilt=(),
     odd=lambda p, params: ((1, 1, 1, 1, 1), (3, 37, 41, 17, 5), (2, params["rows"] + 1, params["columns"] + 1, 32, 32)),
