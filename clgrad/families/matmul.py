@@ -135,7 +135,7 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
     steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index})
     chosen = {**kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]], **(params or {})}
     if shape == "many":
-        _many(steps, p, chosen, facts)
+        _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
     elif params is None and _suits_dot(p):
@@ -309,32 +309,59 @@ def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     finish.add_up()
 
 
-def _many(s: Steps, p: Problem, params: dict[str, int], facts: Facts) -> None:
-    module = kernels.template("matmul").module
-    while not module.valid(params, facts, _ITEM[p.acc]):  # a smaller group until the device takes it
-        key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
-        params = {**params, key: params[key] // 2}
+def _many(s: Steps, p: Problem, params: dict[str, int] | None, facts: Facts) -> None:
+    params = _fitting(params or _many_tile(p, facts), facts, _ITEM[p.acc])
     items = params["group_m"] * params["group_n"]
     if p.M == 1 or p.N == 1:
         L = p.M * p.N
         x_name, x, w_name, w = ("B", p.b, "A", p.a) if p.N == 1 else ("A", p.a, "B", p.b)
-        part, values = "vector", {"along": "out" if w.row == 1 and L > 1 else "k"}
-        blocks = _ceil(L, 1 if values["along"] == "k" else items)
+        along = "out" if w.row == 1 and L > 1 else "k"
+        team = min(items, 32 if p.K <= 2048 else 256)  # work-items a result
+        part, values = "vector", {"along": along, "team": team, "group_m": params["group_m"],
+                                  "group_n": params["group_n"]}
+        blocks = _ceil(L, items // team if along == "k" else items)
         head, tail = [L, p.K], [x_name, x.offset, x.batch, x.k, w_name, w.offset, w.batch, w.row, w.k]
     else:
         part = "tile"
-        values = {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k"}
-        blocks = (_ceil(p.M, params["group_m"] * params["block_m"]) * _ceil(p.N, params["group_n"] * params["block_n"]))
+        values = {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k", **params}
+        blocks = _many_groups(p, params)
         head = [p.M, p.N, p.K]
         tail = ["A", p.a.offset, p.a.batch, p.a.row, p.a.k, "B", p.b.offset, p.b.batch, p.b.k, p.b.row]
     splits = max(1, min(_ceil(4 * facts.compute_units, p.batch * blocks), p.K // 256))
-    chunk = _ceil(p.K, splits)
+    chunk = _ceil(_ceil(p.K, splits), params["tile_k"]) * params["tile_k"]  # so that every split's vectors are aligned
     splits = _ceil(p.K, chunk)
     finish = _finish(s, splits, 1, min(64, items), line=part == "vector")
     s.add(part, p.batch * splits * blocks * items, items,
           [*head, chunk, splits, *tail, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
-          **finish.values, **params, **values)
+          **finish.values, **values)
     finish.add_up()
+
+
+def _many_groups(p: Problem, params: dict[str, int]) -> int:
+    """Work-groups that one matrix of the batch takes."""
+    return (_ceil(p.M, params["group_m"] * params["block_m"]) * _ceil(p.N, params["group_n"] * params["block_n"]))
+
+
+def _many_tile(p: Problem, facts: Facts) -> dict[str, int]:
+    """The tile that is done first: rounds of all units, by the results of a group and what each costs. A multiply-add
+    costs one, and the local loads for it 1.5 / block of either side: an NVIDIA SM takes 16 cycles for a warp's step of
+    8 x 8 and 6 for its vectors, 4 and 3 for one of 4 x 4."""
+    def cost(t: dict[str, int]) -> float:
+        area = t["group_m"] * t["block_m"] * t["group_n"] * t["block_n"]
+        return _ceil(p.batch * _many_groups(p, t), facts.compute_units) * area * (
+            1 + 1.5 / t["block_m"] + 1.5 / t["block_n"])
+
+    tiles = kernels.template("matmul").module.MANY_TILES[_ITEM[p.acc]]
+    return min(tiles[1:] if facts.unified_memory and not facts.wide_core else tiles, key=cost)
+
+
+def _fitting(params: dict[str, int], facts: Facts, itemsize: int) -> dict[str, int]:
+    """The parameters, with a smaller group until the device takes it."""
+    module = kernels.template("matmul").module
+    while not module.valid(params, facts, itemsize) and params["group_m"] * params["group_n"] > 1:
+        key = "group_m" if params["group_m"] >= params["group_n"] else "group_n"
+        params = {**params, key: params[key] // 2}
+    return params
 
 
 @dataclass(frozen=True, eq=False)

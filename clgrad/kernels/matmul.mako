@@ -13,12 +13,14 @@ PARAMS = {
     "panel_bytes": (2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
     "pack_a_bytes": (2**21, 2**22, 2**23),  # an operand from this size on is packed although its strides would do
     "pack_b_bytes": (2**22, 2**23, 2**24),
-    # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k
+    # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k;
+    # with two buffers the next slabs are written while others still read the last ones
     "group_m": (4, 8, 16),
     "group_n": (8, 16, 32),
     "block_m": (2, 4, 8),
     "block_n": (2, 4, 8),
     "tile_k": (8, 16, 32),
+    "buffers": (1, 2),
 }
 # Tiles that are chosen from, rows x vectors, by the work that the edges of a problem waste. Few, because each is a kernel
 # to build. With a vector register for each sum, one for each vector of B and one for a value of A, 6 x 4 fills 29 of the
@@ -26,26 +28,53 @@ PARAMS = {
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
 _WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**18, "pack_a_bytes": 2**22,
          "pack_b_bytes": 2**23}
-_MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
+# Tiles of the many-core form, by the sizes of the group and of a work-item's block. Of 256 work-items each (8 warps,
+# 4 wavefronts, 16 sub-groups of 16), with 32-bit sums:
+#
+#   tile         registers   local memory   groups that an NVIDIA SM (64 K registers, 48 to 228 KB) holds
+#   128 x 128    ~112        16.5 KB        2: a quarter of its warps, each with 64 sums that do not wait for each other
+#   64 x 64      ~56         17.0 KB        4: half of its warps
+#   32 x 32      ~56         8.5 KB         8 of 64 work-items, for small results
+#
+# An AMD CU (256 KB of vector registers, 64 KB of local memory) holds 2 to 3 groups of either large tile; a sub-group of
+# 16 on an Intel vector engine (4 KB of registers a thread: 64 a work-item) holds the block of 4 x 4, which is why the
+# block of 8 x 8 is none of the choices where the device shares its memory with a CPU.
+def _blocks(group, block, tile_k):
+    return {"group_m": group, "group_n": group, "block_m": block, "block_n": block, "tile_k": tile_k, "buffers": 2}
+
+
+MANY_TILES = {4: (_blocks(16, 8, 8), _blocks(16, 4, 16), _blocks(8, 4, 16)),
+              8: (_blocks(16, 4, 8), _blocks(16, 2, 16), _blocks(8, 2, 16))}
 DEFAULT = {                                    # by form and size of the accumulator
     "wide": {4: _WIDE, 8: dict(_WIDE, width=8)},
-    "many": {4: _MANY, 8: dict(_MANY, block_m=2)},
+    "many": {4: MANY_TILES[4][1], 8: MANY_TILES[8][0]},
 }
 
 
 def local_bytes(params, itemsize):
-    """Local memory of the many-core tile: one padded slab of A and one of B."""
+    """Local memory of the many-core tile: slabs of A and of B, each line of them with one vector of padding."""
     rows = params["group_m"] * params["block_m"]
     columns = params["group_n"] * params["block_n"]
-    return params["tile_k"] * (rows + 1 + columns + 1) * itemsize
+    return params["buffers"] * params["tile_k"] * (rows * itemsize + 16 + columns * itemsize + 16)
+
+
+def registers(params, itemsize):
+    """32-bit registers a work-item of the many-core tile needs, about: sums, values of A and B, what was fetched ahead, and
+    two dozen for places."""
+    m, n = params["block_m"], params["block_n"]
+    ahead = params["tile_k"] * (m * params["group_m"] + n * params["group_n"]) // (params["group_m"] * params["group_n"])
+    return 24 + (m * n + m + n + ahead) * itemsize // 4
 
 
 def valid(params, facts, itemsize=4):
     """Whether these parameters, which hold the keys of one form, can run on a device with these facts."""
     if "group_m" in params:
-        return (params["group_m"] * params["group_n"] <= facts.max_work_group_size
-                and local_bytes(params, itemsize) <= facts.local_mem_size
-                and params["block_m"] * params["block_n"] <= 64)
+        items, width = params["group_m"] * params["group_n"], 16 // itemsize
+        copied = [params["group_" + side] * params["block_" + side] * params["tile_k"] for side in "mn"]
+        return (items <= facts.max_work_group_size and local_bytes(params, itemsize) <= facts.local_mem_size
+                and params["block_m"] % width == params["block_n"] % width == params["tile_k"] % width == 0
+                and not any(n % (items * width) for n in copied)      # whole vectors for every work-item to copy
+                and registers(params, itemsize) * max(items, 256) <= 2**16)
     if params["width"] * itemsize > 64:        # wider than any CPU's registers
         return False
     return params["tile_m"] * params["vectors"] + params["vectors"] + 1 <= 32
@@ -54,6 +83,11 @@ def valid(params, facts, itemsize=4):
 def same_bits(ctype, acc):
     """The storage type read as the accumulator: float, double, and 32- and 64-bit integers, whose sums are unsigned so that they wrap."""
     return ctype in (acc, {"uint": "int", "ulong": "long"}.get(acc))
+
+
+def lanes(acc):
+    """Accumulators in a vector of 16 bytes, which many-core devices load and store at once."""
+    return 4 if acc in ("float", "uint") else 2
 
 
 def pieces(n):
@@ -72,7 +106,7 @@ ${prelude.extensions(acc, ctype, out)}\
     functions = context.lookup.get_template("functions.mako").module
     own = functions.used(activation[1], acc, form)
 %>\
-% for n in sorted({1, 4, context.get("width", 1)}):
+% for n in sorted({1, 4, context.get("width", 1)} if form == "wide" else {1, lanes(acc)}):
 #define T ${prelude.vec(acc, n)}
 #define K(v) ((T)(${'v' if acc == 'double' else 'v##f'}))
 #define ZERO ((T)(0))
@@ -503,25 +537,72 @@ ${" + " if r else ""}x[k + ${r}] * ${load(f"w + {r} * w_k + i")}\
 }
 </%def>
 
+## n values, n * their size a power of two, from an address that is a multiple of it: one load, one store.
+<%def name="load_aligned(n, pointer)">\
+% if ctype == "half":
+vloada_half${n}(0, ${pointer})\
+% elif ctype == "bf16":
+bf16_load${n}(*(global const ushort${n} *)(${pointer}))\
+% elif ctype == acc:
+*(global const ${ctype}${n} *)(${pointer})\
+% elif same_bits(ctype, acc):
+as_${acc}${n}(*(global const ${ctype}${n} *)(${pointer}))\
+% else:
+convert_${acc}${n}(*(global const ${ctype}${n} *)(${pointer}))\
+% endif
+</%def>
+<%def name="store_aligned(n, value, pointer)">\
+% if out == "half":
+vstorea_half${n}_rte(${value}, 0, ${pointer});\
+% elif out == "bf16":
+*(global ushort${n} *)(${pointer}) = bf16_round${n}(${value});\
+% else:
+*(global ${out}${n} *)(${pointer}) = convert_${out}${n}(${value});\
+% endif
+</%def>
+<%def name="fetch(n)">\
+// The first `count` of ${n} values, `step` elements apart; zeros for the others. `aligned` when one load can have them all.
+static inline ${acc}${n} fetch(global const ${ctype} *p, const bool aligned, const ${index} count, const ${index} step)
+{
+    if (aligned && count >= ${n}) return ${load_aligned(n, "p")};
+    ${acc}${n} v = 0;
+% for i in range(n):
+    if (count > ${i}) v.s${i} = ${load(f"p + {i} * step")};
+% endfor
+    return v;
+}
+</%def>
+## Whether all vectors of an operand can be had by one load each: its unit stride lies along them, its lines begin at
+## multiples of their size.
+<%def name="is_aligned(pointer, n, step, line)">\
+${step} == 1 && (${line} & ${n - 1}) == 0 && ((size_t)${pointer} & (${n} * sizeof(${ctype}) - 1)) == 0\
+</%def>
+
 <%def name="many_tile()">\
 <%
+L = lanes(acc)
+V = f"{acc}{L}"
 tile_m, tile_n, items = group_m * block_m, group_n * block_n, group_m * group_n
+pieces_a, pieces_b = (tile * tile_k // L // items for tile in (tile_m, tile_n))
 %>
 // C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n]
 //
 //            tile_k=${f"{tile_k:<3}"}          tile_n=${tile_n}       ${group_m} x ${group_n} work-items copy a slab of A and one of B to local memory,
 //          +--+--+--+    +-----+-----+   zeros beyond the edges, and each sums ${block_m} x ${block_n} results in registers.
-//  tile_m  |A |->|  |  k |  B  |     |   Its rows and columns are group_m and group_n apart: neighbours
-//   =${f"{tile_m:<5}"}  +--+--+--+    +-----+-----+   read neighbouring local words and store neighbouring results.
-//                        |  v  |
+//  tile_m  |A |->|  |  k |  B  |     |   They are vectors of ${L}, group_m and group_n vectors apart: neighbours read
+//   =${f"{tile_m:<5}"}  +--+--+--+    +-----+-----+   neighbouring local vectors and store neighbouring results.
+//                        |  v  |         The slabs of the next step are on their way to registers meanwhile.
+//
+${fetch(L)}\
 __attribute__((reqd_work_group_size(${items}, 1, 1)))
 kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits,
                  global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row, const ${index} a_k,
                  global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_k, const ${index} b_column,
                  global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
-    // one word of padding keeps a column of stores off one bank
-    local ${acc} As[${tile_k}][${tile_m + 1}], Bs[${tile_k}][${tile_n + 1}];
+    // One vector of padding a line: where vectors of A run along k their lanes go to ${L} lines, and without it neighbours
+    // would write to the same few banks.
+    local ${V} As[${buffers}][${tile_k}][${tile_m // L + 1}], Bs[${buffers}][${tile_k}][${tile_n // L + 1}];
     const int item = get_local_id(0), row = item / ${group_n}, column = item % ${group_n};
     const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
     const ${index} tiles = (M + ${tile_m - 1}) / ${tile_m};
@@ -533,58 +614,128 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
     const ${index} k1 = min(K, (split + 1) * chunk);
     A += a_offset + b * a_b;
     B += b_offset + b * b_b;
+    const bool a_aligned = ${is_aligned("A", L, "a_k", "a_row") if a_along == "k" else is_aligned("A", L, "a_row", "a_k")};
+    const bool b_aligned = ${is_aligned("B", L, "b_k", "b_column") if b_along == "k" else is_aligned("B", L, "b_column", "b_k")};
 % for i in range(block_m):
-    ${acc} ${", ".join(f"c{i}_{j} = 0" for j in range(block_n))};
+    ${V} ${", ".join(f"c{i}_{j} = 0" for j in range(block_n // L))};
 % endfor
+    ${V} ${", ".join([f"a{p}" for p in range(pieces_a)] + [f"b{p}" for p in range(pieces_b)])};
+    int now = 0;
+<%def name="places(p, tile, along)">\
+## Neighbouring work-items take neighbouring memory: along k, or along the rows when those have unit stride.
+<% e = f"(item + {p * items})" if p else "item" %>\
+% if along == "k":
+const int k = ${e} % ${tile_k // L} * ${L}, i = ${e} / ${tile_k // L};\
+% else:
+const int i = ${e} % ${tile // L} * ${L}, k = ${e} / ${tile // L};\
+% endif
+</%def>\
+<%def name="ahead(k0)">\
+% for name, tile, along, count, line, step, first, end in (("A", tile_m, a_along, pieces_a, "a_row", "a_k", "m0", "M"), ("B", tile_n, b_along, pieces_b, "b_column", "b_k", "n0", "N")):
+% for p in range(count):
+        {
+            ${places(p, tile, along)}
+            const ${index} x = ${first} + i, y = ${k0} + k;
+            ${name.lower()}${p} = fetch(${name} + x * ${line} + y * ${step}, ${name.lower()}_aligned, \
+% if along == "k":
+x < ${end} ? k1 - y : 0, ${step});
+% else:
+y < k1 ? ${end} - x : 0, ${line});
+% endif
+        }
+% endfor
+% endfor
+</%def>\
+<%def name="keep(buffer)">\
+% for name, tile, along, count in (("A", tile_m, a_along, pieces_a), ("B", tile_n, b_along, pieces_b)):
+% for p in range(count):
+        {
+            ${places(p, tile, along)}
+% if along == "k":
+% for lane in range(L):
+            ((local ${acc} *)${name}s[${buffer}][k + ${lane}])[i] = ${name.lower()}${p}.s${lane};
+% endfor
+% else:
+            ${name}s[${buffer}][k][i / ${L}] = ${name.lower()}${p};
+% endif
+        }
+% endfor
+% endfor
+</%def>\
+${ahead("split * chunk")}\
+${keep("0")}\
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (${index} k0 = split * chunk; k0 < k1; k0 += ${tile_k}) {
-        for (int e = item; e < ${tile_m * tile_k}; e += ${items}) {
-            // neighbouring work-items take neighbouring memory: along k, or along the rows when those have unit stride
-% if a_along == "k":
-            const int k = e % ${tile_k}, m = e / ${tile_k};
-% else:
-            const int m = e % ${tile_m}, k = e / ${tile_m};
-% endif
-            As[k][m] = m0 + m < M && k0 + k < k1 ? ${load("A + (m0 + m) * a_row + (k0 + k) * a_k")} : 0;
-        }
-        for (int e = item; e < ${tile_n * tile_k}; e += ${items}) {
-% if b_along == "k":
-            const int k = e % ${tile_k}, n = e / ${tile_k};
-% else:
-            const int n = e % ${tile_n}, k = e / ${tile_n};
-% endif
-            Bs[k][n] = n0 + n < N && k0 + k < k1 ? ${load("B + (k0 + k) * b_k + (n0 + n) * b_column")} : 0;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
+        // beyond the last step there is nothing to read: zeros, which nobody adds
+${ahead(f"k0 + {tile_k}")}\
+#pragma unroll 4
         for (int k = 0; k < ${tile_k}; k++) {
-% for j in range(block_n):
-            const ${acc} q${j} = Bs[k][column + ${j * group_n}];
+% for j in range(block_n // L):
+            const ${V} q${j} = Bs[now][k][column + ${j * group_n}];
 % endfor
-% for i in range(block_m):
-            { const ${acc} x = As[k][row + ${i * group_m}];\
-% for j in range(block_n):
- ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+% for i in range(block_m // L):
+            { const ${V} x = As[now][k][row + ${i * group_m}];
+% for lane in range(L):
+             \
+% for j in range(block_n // L):
+ ${madd(f"c{i * L + lane}_{j}", f"x.s{lane}", f"q{j}")}\
 % endfor
- }
+
+% endfor
+            }
 % endfor
         }
+% if buffers == 2:
+        now = 1 - now;
+% else:
+        barrier(CLK_LOCAL_MEM_FENCE);
+% endif
+${keep("now")}\
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    global ${out} *c = C + split * c_split + b * c_b + (m0 + row) * N + n0 + column;
-${ending_start("b", "(m0 + row)", "n0 + column")}\
-% for i in range(block_m):
-    if (m0 + row + ${i * group_m} < M) {
-% for j in range(block_n):
-        if (n0 + column + ${j * group_n} < N) { ${store(capture(ended, 1, f"c{i}_{j}", str(i * group_m), str(j * group_n)), f"c + {i * group_m} * N + {j * group_n}")} }
+    const ${index} m = m0 + row * ${L}, n = n0 + column * ${L};
+    global ${out} *c = C + split * c_split + b * c_b + m * N + n;
+${ending_start("b", "m", "n")}\
+    const bool c_aligned = N % ${L} == 0 && ((size_t)C & (${L} * sizeof(${out}) - 1)) == 0;
+    // One row at a time, chosen among the registers: the text of an ending stands here once, not ${block_m} times.
+    for (int r = 0; r < ${block_m}; r++) {
+        const ${index} i = r / ${L} * ${group_m * L} + r % ${L};
+        if (m + i < M) {
+% for j in range(block_n // L):
+<% at = j * group_n * L %>\
+            {
+                ${V} v = c0_${j};
+% for i in range(1, block_m):
+                v = r == ${i} ? c${i}_${j} : v;
 % endfor
+                const ${index} left = N - n - ${at};
+                if (left >= ${L}) {
+                    v = ${ended(L, "v", "i", str(at))};
+                    if (c_aligned) { ${store_aligned(L, "v", f"c + i * N + {at}")} } else { ${store_vector(L, "v", f"c + i * N + {at}")} }
+                } else {
+                    ${acc} edge[${L}];
+                    vstore${L}(v, 0, edge);
+                    for (int j = 0; j < left; j++) { ${store(capture(ended, 1, "edge[j]", "i", f"({at} + j)"), f"c + i * N + {at} + j")} }
+                }
+            }
+% endfor
+        }
     }
-% endfor
 }
 </%def>
 
 <%def name="many_vector()">\
-<% items = group_m * group_n %>
+<%
+items = group_m * group_n
+L = lanes(acc)
+V = f"{acc}{L}"
+%>
 // y[b,i] = sum over k of W[b,i,k] * x[b,k]
-//   along out: a work-item per result; along k: a work-group per result, its sums met in a tree in local memory
+//   along out: a work-item per result
+//   along k:   ${team} work-items a result, their sums met in a tree in local memory, ${items // team} results a group
+% if along == "k":
+${fetch(L)}\
+% endif
 __attribute__((reqd_work_group_size(${items}, 1, 1)))
 kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, const ${index} splits,
                    global const ${ctype} *restrict x, const ${index} x_offset, const ${index} x_b, const ${index} x_k,
@@ -593,9 +744,9 @@ kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, con
 {
     const int item = get_local_id(0);
     ${index} g = get_group_id(0);
-<% count = 1 if along == "k" else items %>\
+<% count = items // team if along == "k" else items %>\
     const ${index} blocks = (L + ${count - 1}) / ${count};
-    const ${index} i = g % blocks * ${count}${"" if along == "k" else " + item"};  g /= blocks;
+    const ${index} i = g % blocks * ${count} + item${f" / {team}" if along == "k" else ""};  g /= blocks;
     const ${index} split = g % splits;
     const ${index} b = g / splits;
     const ${index} k0 = split * chunk;
@@ -605,13 +756,19 @@ kernel void vector(const ${index} L, const ${index} K, const ${index} chunk, con
 ${ending_start("b", "i", "0")}\
 % if along == "k":
     local ${acc} sums[${items}];
-    for (${index} k = k0 + item; k < k1; k += ${items}) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};
-    sums[item] = s;
-    for (int half_way = ${items // 2}; half_way > 0; half_way /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < half_way) sums[item] += sums[item + half_way];
+    const int lane = item % ${team};
+    ${V} v = 0;
+    if (i < L) {
+        const bool x_aligned = ${is_aligned("xb", L, "x_k", "0")}, w_aligned = ${is_aligned("w", L, "w_k", "0")};
+        for (${index} k = k0 + lane * ${L}; k < k1; k += ${team * L})
+            v += fetch(xb + k * x_k, x_aligned, k1 - k, x_k) * fetch(w + k * w_k, w_aligned, k1 - k, w_k);
     }
-    if (item == 0) { ${store(capture(ended, 1, "sums[0]"), "C + split * c_split + b * c_b + i")} }
+    sums[item] = ${" + ".join(f"v.s{j}" for j in range(L))};
+    for (int half_way = ${team // 2}; half_way > 0; half_way /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (lane < half_way) sums[item] += sums[item + half_way];
+    }
+    if (lane == 0 && i < L) { ${store(capture(ended, 1, "sums[item]"), "C + split * c_split + b * c_b + i")} }
 % else:
     if (i < L) {
         for (${index} k = k0; k < k1; k++) s += ${load("xb + k * x_k")} * ${load("w + k * w_k")};

@@ -9,13 +9,14 @@ import pytest
 from scipy import special
 
 import clgrad
-from clgrad import Variable
+from clgrad import Variable, kernels
 from clgrad.core import dtypes
 from clgrad.families import plans
 from clgrad.families.matmul import matmul
 from clgrad.ndarray import from_host
 from clgrad.ops.elementwise import _gelu_erf, relu
 from clgrad.ops.matmul import linear_plus, linear_relu
+from clgrad.runtime import tuned
 from clgrad.runtime.launch import launch
 from clgrad.testing import assert_close, gradcheck, on_device
 
@@ -53,6 +54,19 @@ def test_dtypes_and_long_sums(dtype: str, shape: str, rng: np.random.Generator, 
             assert_close(matmul(from_host(a), from_host(b), shape), a.astype(np.float64) @ b.astype(np.float64))
         else:
             assert_close(matmul(from_host(a), from_host(b), shape), _exact(a, b), dtype=dtype, message=f"{M} {K} {N}")
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_every_tile_of_work_groups(number: int, rng: np.random.Generator, device) -> None:
+    tiles = kernels.template("matmul").module.MANY_TILES[4]
+    params = {**tiles[number], "buffers": 2} if number < 3 else {**tiles[1], "buffers": 1}
+    many = clgrad.Device(device._cl, f"{device.key}/tile{number}", device.index)  # a Device's parameters stay its own
+    tuned.force(many, {"matmul": params})
+    for (M, K, N), layouts in (((130, 41, 261), ("contiguous", "contiguous")), ((64, 64, 128), ("transposed",) * 2),
+                               ((129, 48, 132), ("sliced", "transposed")), ((33, 700, 36), ("transposed", "sliced"))):
+        a, b = _integers(rng, (M, K), "float32"), _integers(rng, (K, N), "float32")
+        x, y = (on_device(v, layout, many) for v, layout in zip((a, b), layouts))
+        assert_close(matmul(x, y, "many"), _exact(a, b), dtype="float32", message=f"{M} {K} {N} {layouts}")
 
 
 def test_integers_wrap(device) -> None:

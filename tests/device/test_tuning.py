@@ -23,7 +23,7 @@ from clgrad.tuning.tuner import Options, Tuner, read_trials
 FAULTY = f"{Path(__file__).with_name('faulty_tunable.py')}:FAULTY"
 SMALL = Problem("matmul", "float32", "nn", (24, 32, 40, 1))
 PARAMS = {"wide": {"tile_m": 2, "vectors": 1, "width": 4},
-          "many": {"group_m": 4, "group_n": 8, "block_m": 2, "block_n": 2, "tile_k": 8}}
+          "many": {"group_m": 4, "group_n": 8, "block_m": 4, "block_n": 4, "tile_k": 8, "buffers": 1}}
 
 
 @pytest.fixture
