@@ -120,6 +120,6 @@ def _gradient(s: _Steps, p: Problem, bias: int | None, x: tuple, params: dict[st
                p.a[5], d_point, D], family="winograd", out=s.acc, width=params["width"])
         s.add("gradient", workers, 1,
               [units, each, panels, blocks, group, p.M, C, eights, V, v_g, v_point, D, d_point, target,
-               p.out_shift + i * count, *p.out[:3], *p.out[4:], scratch],
+               p.out_shift + i * count, *p.out[:2], scratch],
               family="winograd", ctype=s.acc, out=out, width=params["width"])
     s.add_up(target, splits, count, params["width"])

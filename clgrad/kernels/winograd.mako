@@ -227,19 +227,40 @@ kernel void filters(index_t M, index_t panels, index_t first, index_t C, index_t
     if (chunk == 0)
         for (int i = 0; i < ${lanes}; i++)
             u[${POINTS} * u_point + i] = biased && i < count ? ${load("bias", "b_offset + (g * M + m0 + i) * b_stride")} : 0;
-    // four channels at a time, so that the single taps are in cache before they are loaded as vectors
-    T taps[4 * 9 * ${lanes}];
-    for (int i = 0; i < ${4 * 9 * lanes}; i++) taps[i] = 0;
+    // Eight channels at a time, so that what is read lies together and the taps wait in cache. Where the nine taps of a plane are
+    // neighbours, eight planes are turned in registers; lanes beyond the last repeat it: nobody stores what comes of them.
+    T taps[8 * 9 * ${lanes}];
+    for (int i = 0; i < ${8 * 9 * lanes}; i++) taps[i] = 0;
+    const int dense = a_h == 3 * a_w && a_w * a_w == 1, back = a_w < 0 ? -8 : 0;
     const index_t stop = min(C, (chunk + 1) * each);
-    for (index_t c0 = chunk * each; c0 < stop; c0 += 4) {
-        const int some = min((index_t)4, stop - c0);
-        for (int i = 0; i < count; i++)
-            for (int k = 0; k < some; k++) {
-                const index_t at = i * a_m + (c0 + k) * a_c;
-% for k in range(9):
-                taps[k * ${9 * lanes} + ${k * lanes} + i] = ${load("a", f"at + {k // 3} * a_h + {k % 3} * a_w")};
+    for (index_t c0 = chunk * each; c0 < stop; c0 += 8) {
+        const int some = min((index_t)8, stop - c0);
+        if (dense) {
+            for (int i = 0; i < ${lanes}; i += 8)
+                for (int k = 0; k < some; k++) {
+                    const global ${ctype} *s = a + ((c0 + k) * a_c + back);
+<% lines, names = turned([f"l{i}" for i in range(8)], 3, V(8), 4, "s") %>\
+% for i in range(8):
+                    const index_t at${i} = min(i + ${i}, count - 1) * a_m;
+                    const ${V(8)} l${i} = ${load("s", f"at{i}", 8)};
 % endfor
-            }
+% for line in lines:
+                    ${line}
+% endfor
+                    T *to = taps + (k * ${9 * lanes} + i);
+% for j, name in enumerate([*names, f"({V(8)})({', '.join(load('s', f'at{i} + 8') for i in range(8))})"]):
+                    vstore8(${name}, 0, to + (a_w < 0 ? ${8 - j} : ${j}) * ${lanes});
+% endfor
+                }
+        } else {
+            for (int i = 0; i < count; i++)
+                for (int k = 0; k < some; k++) {
+                    const index_t at = i * a_m + (c0 + k) * a_c;
+% for k in range(9):
+                    taps[k * ${9 * lanes} + ${k * lanes} + i] = ${load("a", f"at + {k // 3} * a_h + {k % 3} * a_w")};
+% endfor
+                }
+        }
         for (int kv = 0; kv < some * 2; kv++) {
             const T *w = taps + kv / 2 * ${9 * lanes} + kv % 2 * ${width};
             global T *to = u + (c0 + kv / 2) * ${lanes} + kv % 2 * ${width};
@@ -423,8 +444,8 @@ kernel void lanes(index_t M, index_t panels, index_t blocks, index_t first, inde
 // registers; the sums wait in `held` to be interpolated.
 kernel void gradient(index_t units, index_t each, index_t panels, index_t blocks, index_t group, index_t M, index_t C,
                      index_t eights, const global T *restrict V, index_t v_g, index_t v_point,
-                     const global T *restrict D, index_t d_point, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m, index_t o_c, index_t o_h,
-                     index_t o_w, global T *restrict scratch)
+                     const global T *restrict D, index_t d_point, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
+                     global T *restrict scratch)
 {
     global T *held = scratch + get_global_id(0) * group * ${POINTS * kept};
     const index_t groups = (eights + group - 1) / group;
@@ -476,13 +497,34 @@ ${sums(lambda i: f"x[{i * 8 + k}]")}\
 % endfor
 % endfor
                 }
-            for (int l = 0; l < count; l++)
-                for (int i = 0; i < some; i++) {
-                    const index_t to = o_shift + g * o_g + (m0 + l) * o_m + (e * 8 + i) * o_c;
-% for k in range(9):
-                    ${store(f"to + {k // 3} * o_h + {k % 3} * o_w", f"flat[(i * 9 + {k}) * {lanes} + l]")}
+            for (int v = 0; v < 2; v++) {
+                const int here = min(${width}, count - v * ${width});
+                for (int r = 0; r < 9; r++) {
+                    T rows[8 * ${width}];
+<% lines, names = turned([f"f{i}" for i in range(8)], 3, V(width), 4, "s") %>\
+% for i in range(8):
+                    const ${V(width)} f${i} = vload${width}(v + (r * 8 + ${i}) * 2, flat);
 % endfor
+% for line in lines:
+                    ${line}
+% endfor
+% for i in range(8):
+                    vstore${width}(${names[i]}, ${i}, rows);
+% endfor
+                    const index_t to = o_shift + g * o_g + (m0 + v * ${width}) * o_m + e * 72 + r * 8;
+                    if (some == 8) {
+                        for (int l = 0; l < here; l++) {
+                            ${store("to + l * o_m", "vload8(l, rows)", 8)}
+                        }
+                    } else {
+                        const int left = min(some * 9 - r * 8, 8);
+                        for (int l = 0; l < here; l++)
+                            for (int i = 0; i < left; i++) {
+                                ${store("to + l * o_m + i", "rows[l * 8 + i]")}
+                            }
+                    }
                 }
+            }
         }
     }
 }
