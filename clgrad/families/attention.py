@@ -205,9 +205,9 @@ def keep_factors(shape: tuple[int, ...], like: Array, options: Options) -> Array
     out = empty(shape, dtype, device)
     if out.size:
         t = "d" if dtype.compute == "double" else "f"
-        k = kernel(device, "attention", "keep", f"PLLI{t}", "attention_keep", kind="keep", form=form(device),
+        k = kernel(device, "attention", "keep", f"PLLLI{t}", "attention_keep", kind="keep", form=form(device),
                    ctype=dtype.c, T=dtype.compute, index="long", rows=1, columns=1, D=16, mtype="uchar", causal=False,
                    dropout=True, masked="")
-        launch(k, (min(prod(shape), device.facts.compute_units * 256),), (1,), out.storage.buffer, out.size,
+        launch(k, (min(prod(shape), device.facts.compute_units * 256),), (1,), out.storage.buffer, out.size, shape[-1],
                *options.draws, nbytes=out.nbytes)
     return out

@@ -25,7 +25,8 @@
 ##            +----------+        columns, or features, times all of the tile's vectors are built in registers.
 ##                                many: a lane a pair (row, column), operands in local memory
 ##
-## keep_ij is drawn from the counter (seed, position): forward and backward see the same.
+## keep_ij is drawn from the counter (seed, position): forward and backward see the same. A counter yields two words, for
+## keys 2n and 2n + 1 of a query.
 <%!
     PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32, 64)}
     DEFAULT = {"wide": {"rows": 64, "columns": 32}, "many": {"rows": 16, "columns": 16}}
@@ -43,7 +44,7 @@
 
     def kept(i, j):
         """The dropout factor of a pair."""
-        return f"keep_of(((ulong)(b * heads + h) * L + {i}) * S + {j}, seed, least, factor_kept)"
+        return f"keep_of((b * heads + h) * (ulong)L + {i}, {j}, S, seed, least, factor_kept)"
 
     backward = kind in ("queries", "keys", "backward")
     R, C = rows, columns
@@ -57,15 +58,16 @@ typedef ${index} index_t;
 typedef ${T} T;
 % if dropout or kind == "keep":
 // Philox2x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011
-static inline T keep_of(ulong position, ulong seed, uint least, T factor)
+static inline T keep_of(ulong row, ulong j, ulong S, ulong seed, uint least, T factor)
 {
+    const ulong position = row * ((S + 1) / 2) + j / 2;
     uint low = (uint)position, high = (uint)(position >> 32) ^ (uint)(seed >> 32), key = (uint)seed;
     for (int round = 0; round < 10; ++round, key += 0x9E3779B9u) {
         const uint product = low * 0xD256D193u;
         low = mul_hi(low, 0xD256D193u) ^ key ^ high;
         high = product;
     }
-    return low >= least ? factor : (T)0;
+    return (j % 2 ? high : low) >= least ? factor : (T)0;
 }
 % endif
 % if wide and kind != "keep":
@@ -73,17 +75,24 @@ typedef ${V} V;
 ${prelude.joined(T, W) if backward else ""}
 <% U, M = prelude.vec("uint", W), prelude.vec(prelude.mask_type(T), W) %>
     % if dropout:
-// The same for a vector of positions, given by their halves.
-static inline V keep_all(${U} low, ${U} high, ulong seed, uint least, T factor)
+<% L = f"ulong{W // 2}" %>\
+// The words of a vector of positions, given by their halves. Products of 64 bits hold both that a round wants: those of the
+// even lanes, and those of the odd.
+static inline void words_of(${U} *lows, ${U} *highs, ulong seed)
 {
     uint key = (uint)seed;
-    high ^= (uint)(seed >> 32);
+    ${U} low = *lows, high = *highs ^ (uint)(seed >> 32);
     for (int round = 0; round < 10; ++round, key += 0x9E3779B9u) {
-        const ${U} product = low * 0xD256D193u;
-        low = mul_hi(low, (${U})(0xD256D193u)) ^ key ^ high;
-        high = product;
+        const ${L} even = (as_${L}(low) & 0xffffffffUL) * 0xD256D193UL, odd = (as_${L}(low) >> 32) * 0xD256D193UL;
+        low = as_${U}((even >> 32) | (odd & 0xffffffff00000000UL)) ^ key ^ high;
+        high = as_${U}((even & 0xffffffffUL) | (odd << 32));
     }
-    return (${"convert_long8(low >= least)" if W == 8 else "(low >= least)"} ? (V)(factor) : (V)(0));
+    *lows = low;
+    *highs = high;
+}
+static inline V keep_all(${U} word, uint least, T factor)
+{
+    return (${"convert_long8(word >= least)" if W == 8 else "(word >= least)"} ? (V)(factor) : (V)(0));
 }
     % endif
 
@@ -266,10 +275,10 @@ static inline T dot_of(const global ${ctype} *x, const global ${ctype} *y, int d
     % endif
 % endif
 % if kind == "keep":
-kernel void ${function}(global ${ctype} *out, ulong n, ulong seed, uint least, T factor)
+kernel void ${function}(global ${ctype} *out, ulong n, ulong S, ulong seed, uint least, T factor)
 {
     for (ulong i = get_global_id(0); i < n; i += get_global_size(0)) {
-        ${prelude.store(ctype, T, "out", "i", "keep_of(i, seed, least, factor)")}
+        ${prelude.store(ctype, T, "out", "i", "keep_of(i / S, i % S, S, seed, least, factor)")}
     }
 }
 % else:
@@ -402,17 +411,6 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
                 }
     % endif
 </%def>\
-<%def name="drawn(v)">\
-    % if by_keys:
-                        const ulong position = ((ulong)(b * heads + h) * L + j0 + c) * S + i0;
-                        const ${U} lows = (uint)position + ${"convert_uint8(" if W == 8 else "as_uint16("}place[${v}]);
-                        const ${U} highs = (uint)(position >> 32) - as_${U}(lows < (uint)position);
-    % else:
-                        const ${U} lows = low[${v}] + (uint)(j0 + c);
-                        const ${U} highs = high[${v}] - as_${U}(lows < low[${v}]);
-    % endif
-                        const V keep = keep_all(lows, highs, seed, least, factor_kept);
-</%def>\
     % if backward:
         const index_t part = u % parts, pair = u / parts;
         const index_t b = pair / (heads / shared), own_head = pair - b * (heads / shared);
@@ -444,13 +442,23 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
                 products(d, a2, ${column(b2, "b2")}, columns, F);
                 for (int c = 0; c < columns; ++c) {
                     const T line_lse = lse_at[j0 + c], line_delta = delta_at[j0 + c];
+        % if dropout:
+                    V keep[${NV + NV % 2}];
+                    const ulong position = ((b * heads + h) * (ulong)L + j0 + c) * ((S + 1) / 2) + i0 / 2;
+                    for (int v = 0; v < ${NV}; v += 2) {
+                        ${U} low = (uint)position + ${"convert_uint8(" if W == 8 else "as_uint16("}place[v / 2]);
+                        ${U} high = (uint)(position >> 32) - as_${U}(low < (uint)position);
+                        words_of(&low, &high, seed);
+                        keep[v] = keep_all((${U})(${", ".join(f"{w}.s{l:x}" for l in range(W // 2) for w in ("low", "high"))}), least, factor_kept);
+                        keep[v + 1] = keep_all((${U})(${", ".join(f"{w}.s{l:x}" for l in range(W // 2, W) for w in ("low", "high"))}), least, factor_kept);
+                    }
+        % endif
                     for (int v = 0; v < ${NV}; ++v) {
                         const int n = c * ${NV} + v;
                         const V p = exp(s[n] - line_lse);
         % if dropout:
-                        ${drawn("v")}
-                        d[n] = scale * p * (keep * d[n] - line_delta);
-                        s[n] = p * keep;
+                        d[n] = scale * p * (keep[v] * d[n] - line_delta);
+                        s[n] = p * keep[v];
         % else:
                         d[n] = scale * p * (d[n] - line_delta);
                         s[n] = p;
@@ -481,7 +489,7 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
             for (int v = 0; v < ${NV}; ++v) {
                 uint lows[${W}], highs[${W}];
                 for (int l = 0; l < ${W}; ++l) {
-                    const ulong position = ((ulong)(b * heads + h) * L + i0 + v * ${W} + l) * S;
+                    const ulong position = ((b * heads + h) * (ulong)L + i0 + v * ${W} + l) * ((S + 1) / 2);
                     lows[l] = (uint)position;
                     highs[l] = (uint)(position >> 32);
                 }
@@ -499,13 +507,16 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
                     for (int c = 0; c < columns; ++c) {
                         const V p = exp(s[c * ${NV} + v] - zero);
                         part += p;
-        % if dropout:
-                        ${drawn("v")}
-                        s[c * ${NV} + v] = p * keep;
-        % else:
                         s[c * ${NV} + v] = p;
-        % endif
                     }
+        % if dropout:
+                    for (int c = 0; c < columns; c += 2) {
+                        ${U} first = low[v] + (uint)((j0 + c) / 2), second = high[v] - as_${U}(first < low[v]);
+                        words_of(&first, &second, seed);
+                        s[c * ${NV} + v] *= keep_all(first, least, factor_kept);
+                        if (c + 1 < columns) s[(c + 1) * ${NV} + v] *= keep_all(second, least, factor_kept);
+                    }
+        % endif
                     factor[v] = exp(most[v] - zero);
                     sum[v] = sum[v] * factor[v] + part;
                     most[v] = top;
