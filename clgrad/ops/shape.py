@@ -195,22 +195,44 @@ narrow = composite("narrow", "x, dim, start, length", "shape", run=_narrow,
                    cases=(Case(((5, 4),), {"dim": 0, "start": 1, "length": 3}),), doc="A view of a part of one axis.")
 
 
-def _split(x: Any, split_size: Any, dim: int = 0) -> Any:
-    size = x.shape[shapes.axis_index("split", dim, x.ndim)]
+def _parts(shape: tuple[int, ...], split_size: Any, dim: int) -> list[tuple[slice, ...]]:
+    """The keys of the parts that an axis is split into."""
+    axis = shapes.axis_index("split", dim, len(shape))
+    size = shape[axis]
     sizes = list(split_size) if isinstance(split_size, Sequence) else [
         builtins.min(split_size, size - start) for start in range(0, size, split_size)]
-    if builtins.sum(sizes) != size:
+    if builtins.sum(sizes) != size or builtins.any(n < 0 for n in sizes):
         raise ShapeError(bad("split", f"sizes {sizes}", f"sizes that sum to {size}", "Cover the axis exactly."))
     starts = [builtins.sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(narrow(x, dim, start, n) for start, n in zip(starts, sizes))
+    return [(slice(None),) * axis + (slice(start, start + n),) for start, n in zip(starts, sizes)]
 
 
-split = composite("split", "x, split_size, dim=0", "shape", run=_split, several=True,
-                  keywords={"x": "tensor", "split_size": "split_size_or_sections"},
-                  synonyms={"split_size": "split_size"},
-                  ref=lambda x, split_size, dim=0: tuple(np.split(x, range(split_size, x.shape[dim], split_size), dim)),
-                  cases=(Case(((5, 4),), {"split_size": 2}),),
-                  doc="Views of parts of an axis, of one size or of those given.")
+def _split(x: Array, split_size: Any, dim: int = 0) -> tuple[Array, ...]:
+    return tuple(_getitem(x, key) for key in _parts(x.shape, split_size, dim))
+
+
+def _unsplit(g: Sequence[Any], x_shape: tuple[int, ...], split_size: Any, dim: int) -> tuple:
+    """Gradients of the parts side by side: one copy each, and no sum of as many arrays."""
+    keys = _parts(x_shape, split_size, dim)
+    found = [(part, key) for part, key in zip(g, keys) if part is not None]
+    first = found[0][0]
+    if len(found) == 1:
+        return (put_slice(first, x_shape, found[0][1]),)
+    axis = dim % len(x_shape)
+
+    def nothing(key: tuple[slice, ...]) -> Array:
+        size = key[axis].stop - key[axis].start
+        return full((*x_shape[:axis], size, *x_shape[axis + 1:]), 0, first.dtype, first.device)
+
+    return (cat([nothing(key) if part is None else part for part, key in zip(g, keys)], axis),)
+
+
+split = driver("split", "x, split_size, dim=0", "shape", run=_split, several=True, grad=_unsplit,
+               keywords={"x": "tensor", "split_size": "split_size_or_sections"},
+               synonyms={"split_size": "split_size"},
+               ref=lambda x, split_size, dim=0: tuple(np.split(x, range(split_size, x.shape[dim], split_size), dim)),
+               cases=(Case(((5, 4),), {"split_size": 2}),),
+               doc="Views of parts of an axis, of one size or of those given.")
 
 
 def _chunk(x: Any, chunks: int, dim: int = 0) -> Any:
