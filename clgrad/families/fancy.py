@@ -15,18 +15,19 @@ from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
+from . import bucket
 from .index import banded, check_along, check_index, moved
-from .plans import INT_BYTES, blocks, form, index_type, letter, workers
+from .plans import INT_BYTES, blocks, form, index_type, letter, streamed, workers
 
 _LOCAL, _GROUPS = 128, 32
-_LONG = 1 << 18  # rows from which on reading them for more parts than cores does not pay
 _MOST_BANDS = 1 << 15
 
 
 def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
     types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "rows") else moved(x)
     return kernel(x.device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype,
-                  form=form(x.device), **{**types, "rank": 1, "axis": 0, "vectors": False, **values})
+                  form=form(x.device), **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0,
+                                          "stream": False, **values})
 
 
 def _vectors(x: Array, rank: int, groups: list[int], inner: int) -> bool:
@@ -105,8 +106,10 @@ def get(op: str, x: Array, rows: Array, axes: tuple[int, ...], at: int) -> Array
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, out.nbytes, rows.storage.nbytes, x.size)
     c = letter(i)
+    vectors = _vectors(x, rank, groups, inner)
     k = _kernel(op, "get", x, rows, "PP" + c + "P" + c * (6 * rank + 3), i, rank=rank,
-                vectors=_vectors(x, rank, groups, inner))
+                vectors=vectors,
+                stream=vectors and inner % 16 == 0 and streamed(x.device, out.nbytes, x.itemsize))
     units = outer * rows.size
     wide = x.device.wide_core
     gsize, lsize = _sizes(x.device, k, units if wide else units * inner, inner if wide else 1)
@@ -141,18 +144,27 @@ def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, values.size * values.itemsize, values.storage.nbytes, rows.storage.nbytes, x.size)
     c = letter(i)
-    wide = x.device.wide_core
+    wide, total = x.device.wide_core, prod(x.shape[a] for a in axes)
     vectors = step == 1 and _vectors(x, rank, groups, inner) and not (accumulate and x.dtype.kind == "c")
-    k = _kernel(op, "add" if accumulate else "put", x, rows, "P" + c + "P" + c * 2 + "P" + c * (6 * rank + 6), i,
-                rank=rank, vectors=vectors)
+    kind, name = ("add" if accumulate else "put"), ""
+    width = 8 if x.itemsize == 8 else 16
+    stream = (vectors and not accumulate and streamed(x.device, values.size * values.itemsize, x.itemsize) and
+              not any(v % width for v in (x.offset, groups[1], groups[3])))
     strip = 512 if wide else 1
     strips = -(-inner // strip)
-    bands = _bands(x.device, outer * strips, rows.size, prod(x.shape[a] for a in axes))
+    if bucket.worth(rows, total):
+        single = outer == inner == step == 1 and x.itemsize <= 8 and (not accumulate or x.dtype.c == x.dtype.compute)
+        name = "values" if single else "positions"
+        by = bucket.listed(op, rows, total, values if single else None)
+        bands, source = by.number, (by.items.storage.buffer, by.bounds.storage.buffer, by.ends)
+    else:
+        bands, source = _bands(x.device, outer * strips, rows.size, total), (rows.storage.buffer,)
+    k = _kernel(op, kind, x, rows, f"P{c}P{c}{c}{f'PP{c}' if name else 'P'}" + c * (6 * rank + 6), i, rank=rank,
+                vectors=vectors, stream=stream, listed=name, size=x.itemsize if name == "values" else 0)
     units = outer * strips * bands
     gsize, lsize = _sizes(x.device, k, units, rows.size)
-    launch(k, gsize, lsize, x.storage.buffer, x.offset, values.storage.buffer, values.offset, step,
-           rows.storage.buffer, *groups, rows.size, inner, bands, strip, strips, units,
-           nbytes=2 * values.size * values.itemsize)
+    launch(k, gsize, lsize, x.storage.buffer, x.offset, values.storage.buffer, values.offset, step, *source, *groups,
+           rows.size, inner, bands, strip, strips, units, nbytes=2 * values.size * values.itemsize)
     x.storage.version += 1
     return x
 
@@ -161,7 +173,7 @@ def _bands(device: Device, lines: int, count: int, rows: int) -> int:
     """Into how many parts (a power of two) the rows are cut, so that every core has work."""
     if count <= 256:
         return 1
-    share = (4 if count < _LONG else 1) if device.wide_core else 512  # every part reads all rows
+    share = 4 if device.wide_core else 512  # every part reads all rows
     wanted = -(-device.facts.compute_units * share // lines)
     return min(1 << (max(1, min(wanted, rows)) - 1).bit_length(), _MOST_BANDS)
 

@@ -13,7 +13,7 @@ from ..ndarray import Array, empty, full, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .plans import blocks, form, index_type, letter
+from .plans import blocks, form, index_type, letter, streamed
 
 
 def check_index(op: str, index: Any) -> None:
@@ -25,7 +25,8 @@ def check_index(op: str, index: Any) -> None:
 
 def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
     return kernel(x.device, "index", "index_op", signature, op, kind=kind, itype=index.dtype.c, index=itype,
-                  form=form(x.device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0, **values})
+                  form=form(x.device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0,
+                                                "stream": False, **values})
 
 
 def moved(x: Array) -> dict[str, str]:
@@ -67,7 +68,8 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
         return out
     i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes)
     c = letter(i)
-    k = _kernel(op, "take", x, index, "PP" + c + "P" + c + "P" + c * 5, i, **moved(x))
+    k = _kernel(op, "take", x, index, "PP" + c + "P" + c + "P" + c * 5, i, **moved(x),
+                stream=inner % 16 == 0 and streamed(device, out.nbytes, x.itemsize))
     units = outer * length
     gsize, lsize = _sizes(device, k, units if device.wide_core else units * inner, inner)
     launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,

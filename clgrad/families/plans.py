@@ -111,6 +111,12 @@ def check_device(device: Device, *used: DType) -> None:
         raise no_float64(device)
 
 
+def streamed(device: Device, nbytes: int, itemsize: int) -> bool:
+    """Whether vectors of a result of ``nbytes`` are best written past the caches: an elementwise result would be."""
+    least = kernels.template("elementwise").module.DEFAULT[form(device)]["stream"]
+    return device.wide_core and itemsize in (4, 8) and nbytes >= least
+
+
 def workers(device: Device, items: int, per_unit: int, least: int) -> int:
     """Work-items for a wide-core launch: enough for every core, none with less than ``least`` items."""
     return max(1, min(device.facts.compute_units * per_unit, -(-items // least)))

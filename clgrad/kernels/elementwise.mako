@@ -186,14 +186,7 @@ const index_t o = out_offset + i;
         }
 </%def>\
 % if stream:
-#ifdef __has_builtin
-    #if __has_builtin(__builtin_nontemporal_store)
-        #define STREAM(value, to) __builtin_nontemporal_store(value, to)
-    #endif
-#endif
-#ifndef STREAM
-    #define STREAM(value, to) *(to) = (value)
-#endif
+${prelude.stream()}
 % endif
 kernel void ${function}(global ${out} *out, index_t out_offset, ${buffers}
 % if layout == "flat":

@@ -33,6 +33,8 @@
 %>
 ${prelude.extensions(ctype, T)}
 typedef ${index} index_t;
+${prelude.ahead() if listed or kind == "get" else ""}
+${prelude.stream() if stream else ""}
 
 % if kind in ("rows", "along"):
 static inline index_t checked(${itype} i, index_t size, index_t axis, global long *fault)
@@ -48,16 +50,51 @@ static inline index_t checked(${itype} i, index_t size, index_t axis, global lon
 % endif
 
 % if kind == "rows":
+<%def name="one_row()">\
+const index_t row = checked(at[at_offset + b], size, axis, fault);
+        const ${ctype} before = first ? 0 : rows[b];
+        rows[b] = (row < 0 || before < 0) ? -1 : before * (${ctype})size + row;\
+</%def>\
 kernel void ${function}(global ${ctype} *rows, const global ${itype} *at, index_t at_offset, global long *fault,
                         index_t size, index_t axis, index_t first, index_t count)
 {
-    for (index_t b = get_global_id(0); b < count; b += get_global_size(0)) {
-        const index_t row = checked(at[at_offset + b], size, axis, fault);
-        const ${ctype} before = first ? 0 : rows[b];
-        rows[b] = (row < 0 || before < 0) ? -1 : before * (${ctype})size + row;
+% if form == "wide":
+    const index_t share = (count + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
+    const index_t last = min((index_t)(get_global_id(0) + 1) * share, count);
+    index_t b = get_global_id(0) * share;
+    while (b < last) {
+        if (b + 8 <= last) {  // eight of them, if none is wrong
+            long8 row = ${"" if itype == "long" else "convert_long8"}(vload8(0, at + at_offset + b));
+    % if not itype.startswith("u"):
+            row += (row >> 63) & (long8)(size);
+    % endif
+            long8 before = (long8)(0);
+            if (!first) before = ${"" if ctype == "long" else "convert_long8"}(vload8(0, rows + b));
+            if (!any((row < (long8)(0)) | (row >= (long8)(size)) | (before < (long8)(0)))) {
+                vstore8(${"" if ctype == "long" else "convert_int8"}(before * (long8)(size) + row), 0, rows + b);
+                b += 8;
+                continue;
+            }
+        }
+        ${one_row()}
+        ++b;
     }
+% else:
+    for (index_t b = get_global_id(0); b < count; b += get_global_size(0)) {
+        ${one_row()}
+    }
+% endif
 }
 % elif kind == "get":
+    % if vectors:
+static inline index_t place(const global ${itype} *rows, index_t u, index_t count, index_t x_offset, index_t o_s0,
+                            index_t k_s0)
+{
+    const index_t o = u / count, row = rows[u - o * count];
+    return row < 0 ? -1 : x_offset + o * o_s0 + row * k_s0;
+}
+
+    % endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *rows,
                         ${groups}index_t count, index_t inner, index_t units)
 {
@@ -67,41 +104,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = min((index_t)get_global_id(0) * share, units);
     const index_t last = min(first + share, units);
-    for (index_t u = first; u < last;) {
-        const int together = u + 4 <= last ? 4 : 1;  // so that their lines of memory are waited for at once
-        index_t from[4], row[4];
-        int wrong = 0;
-        for (int r = 0; r < together; ++r) {
-            const index_t o = (u + r) / count;
-            row[r] = rows[u + r - o * count];
-            from[r] = x_offset + o * o_s0 + row[r] * k_s0;
-            wrong |= row[r] < 0;
-        }
-        if (wrong | (together < 4)) {
-            for (int r = 0; r < together; ++r) {
-                if (row[r] < 0)
-                    for (index_t i = 0; i < inner; ++i) out[(u + r) * inner + i] = (${T})(0);
-                else
-                    for (index_t i = 0; i < inner; ++i) out[(u + r) * inner + i] = x[from[r] + i];
-            }
-        } else {
-            index_t i = 0;
-            for (; i + ${W} <= inner; i += ${W}) {
-    % for r in range(4):
-                const ${prelude.vec(T, W)} v${r} = vload${W}(0, x + from[${r}] + i);
-    % endfor
-    % for r in range(4):
-                vstore${W}(v${r}, 0, out + (u + ${r}) * inner + i);
-    % endfor
-            }
-            for (; i < inner; ++i) {
-    % for r in range(4):
-                out[(u + ${r}) * inner + i] = x[from[${r}] + i];
-    % endfor
-            }
-        }
-        u += together;
-    }
+    ${prelude.rows_moved(T, W, stream, "u < last ? place(rows, u, count, x_offset, o_s0, k_s0) : -1")}
 % else:
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t o = u / count;
@@ -139,11 +142,13 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
 }
 % elif kind in ("put", "add"):
 kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${ctype} *v, index_t v_offset,
-                        index_t v_step, const global ${itype} *rows, ${groups}index_t count, index_t inner,
-                        index_t bands, index_t strip, index_t strips, index_t units)
+                        index_t v_step, ${"const global ulong *items, const global uint *bounds, index_t ends" if listed else f"const global {itype} *rows"},
+                        ${groups}index_t count, index_t inner, index_t bands, index_t strip, index_t strips,
+                        index_t units)
 {
-    // A unit owns a strip of i of one o, in those rows whose hash is its band, and reads every row: no two units write
-    // the same element, so the order of writes is that of b on every device. `bands` is a power of two.
+    // A unit owns a strip of i of one o, in those rows that fall into its band: no two units write the same element, so
+    // the order of writes is that of b on every device. Either it reads every row, and a hash says which are its own
+    // (`bands` is a power of two); or bands are buckets, and their rows are listed (see bucket.mako).
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const uint band = (uint)(u % bands);
         const index_t i0 = ((u / bands) % strips) * strip;
@@ -151,17 +156,47 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
         const index_t o = u / (bands * strips);
         index_t base = x_offset;
         ${step("base", "o", "o")}
+    % if listed == "values":
+<%
+    carried = f"items[2 * e + 1]" if size == 8 else f"({prelude.TYPES[size]})(items[e] >> 32)"
+    value = carried if ctype == prelude.TYPES[size] else f"as_{ctype}({carried})"
+    to = "line"
+%>\
+        for (uint e = bounds[band], end = bounds[ends + band]; e < end; ++e) {
+            index_t line = base;
+            ${step("line", f"(uint)items[{'2 * e' if size == 8 else 'e'}]", "k")}
+            x[line] = ${"x[line] + " if kind == "add" else ""}${value};
+        }
+    % else:
+        % if listed:
+        const uint end = bounds[ends + band];
+        for (uint e = bounds[band]; e < end; ++e) {
+            const index_t row = (uint)items[e], b = (index_t)(items[e] >> 32);
+        % else:
         for (index_t b = 0; b < count; ++b) {
             const index_t row = rows[b];
             if (row < 0 || ((((uint)row * 2654435761u) >> 16) & (uint)(bands - 1)) != band) continue;
+        % endif
             index_t line = base;
             ${step("line", "row", "k")}
             index_t i = i0;
 % if vectors:
             const index_t from = v_offset + (o * count + b) * inner;
+    % if listed:
+            // rows lie anywhere: those of the next item are called while these are worked on
+            const ulong next = items[min(e + 1, end - 1)];
+            const index_t next_from = v_offset + (o * count + (index_t)(next >> 32)) * inner;
+            const index_t next_line = base + (index_t)(uint)next * k_s0;
+    % endif
             for (; i + ${W} <= i1; i += ${W}) {
+    % if listed:
+                AHEAD(v + next_from + i, 0);
+                ${"" if stream else "AHEAD(x + next_line + i, 1);"}
+    % endif
     % if kind == "add":
                 vstore${W}(vload${W}(0, x + line + i) + vload${W}(0, v + from + i), 0, x + line + i);
+    % elif stream:
+                STREAM(vload${W}(0, v + from + i), (global ${prelude.vec(T, W)} *)(x + line + i));
     % else:
                 vstore${W}(vload${W}(0, v + from + i), 0, x + line + i);
     % endif
@@ -173,7 +208,9 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
                 ${write("v", "to", "v_offset + ((o * count + b) * inner + i) * v_step")}
             }
         }
+    % endif
     }
+    ${"mem_fence(CLK_GLOBAL_MEM_FENCE);  // streamed stores are not ordered with others" if stream else ""}
 }
 % else:
 <%

@@ -36,6 +36,17 @@ static inline index_t checked(${itype} i, index_t size, index_t axis, global lon
 }
 
 % if kind == "take":
+    % if form == "wide":
+${prelude.ahead()}
+${prelude.stream() if stream else ""}
+static inline index_t place(const global ${itype} *at, index_t u, index_t length, index_t rows, index_t inner,
+                            index_t x_offset, index_t axis, global long *fault)
+{
+    const index_t o = u / length, row = checked(at[u - o * length], rows, axis, fault);
+    return row < 0 ? -1 : x_offset + (o * rows + row) * inner;
+}
+
+    % endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
                         index_t at_offset, global long *fault, index_t rows, index_t length, index_t inner,
                         index_t axis, index_t units)
@@ -45,43 +56,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = min((index_t)get_global_id(0) * share, units);
     const index_t last = min(first + share, units);
-    for (index_t u = first; u < last;) {
-        if (u + 4 <= last) {  // four rows together, so that their lines of memory are waited for at once
-    % for r in range(4):
-            const index_t o${r} = (u + ${r}) / length;
-            const index_t row${r} = checked(at[at_offset + u + ${r} - o${r} * length], rows, axis, fault);
-            const index_t from${r} = x_offset + (o${r} * rows + row${r}) * inner;
-    % endfor
-            if ((row0 | row1 | row2 | row3) >= 0) {
-                index_t i = 0;
-    % if W > 1:
-                for (; i + ${W} <= inner; i += ${W}) {
-        % for r in range(4):
-                    const ${V} v${r} = vload${W}(0, x + from${r} + i);
-        % endfor
-        % for r in range(4):
-                    vstore${W}(v${r}, 0, out + (u + ${r}) * inner + i);
-        % endfor
-                }
-    % endif
-                for (; i < inner; ++i) {
-    % for r in range(4):
-                    out[(u + ${r}) * inner + i] = x[from${r} + i];
-    % endfor
-                }
-                u += 4;
-                continue;
-            }
-        }
-        const index_t o = u / length;
-        const index_t row = checked(at[at_offset + u - o * length], rows, axis, fault);
-        const index_t from = x_offset + (o * rows + row) * inner;
-        if (row < 0)
-            for (index_t i = 0; i < inner; ++i) out[u * inner + i] = (${T})(0);
-        else
-            for (index_t i = 0; i < inner; ++i) out[u * inner + i] = x[from + i];
-        ++u;
-    }
+    ${prelude.rows_moved(T, W, stream, "u < last ? place(at + at_offset, u, length, rows, inner, x_offset, axis, fault) : -1")}
 % else:
     for (index_t e = get_global_id(0); e < units * inner; e += get_global_size(0)) {
         const index_t u = e / inner;

@@ -3,6 +3,7 @@
 <%!
     SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "half": 2, "bf16": 2, "int": 4, "uint": 4, "float": 4,
              "long": 8, "ulong": 8, "double": 8}
+    TYPES = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong"}  # unsigned integers by size
     MASKS = {1: "char", 2: "short", 4: "int", 8: "long"}
     PARTS = {"float2": "float", "double2": "double"}  # complex types, and the type of their parts
 
@@ -101,7 +102,7 @@ static inline {narrow} bf16_round{width}({f} v)
 {{
     const {u} bits = as_{u}(v);
     const {u} rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    return convert_{narrow}(select(rounded, ({u})(0x7fc0u), isnan(v)));
+    return convert_{narrow}(v != v ? ({u})(0x7fc0u) : rounded);
 }}
 """
 
@@ -115,6 +116,77 @@ typedef {v} {v}_anywhere __attribute__((aligned(sizeof({part}))));
 #define STORE_{v}(value, to) vstore{v.removeprefix(part)}(value, 0, to)
 #endif
 """
+
+    def stream():
+        """A store to global memory past the caches, of a vector to where it is aligned; an ordinary one elsewhere."""
+        return """#ifdef __has_builtin
+    #if __has_builtin(__builtin_nontemporal_store)
+        #define STREAM(value, to) __builtin_nontemporal_store(value, to)
+    #endif
+#endif
+#ifndef STREAM
+    #define STREAM(value, to) *(to) = (value)
+#endif
+"""
+
+    def ahead():
+        """A hint that memory will soon be read, or written as well where ``write`` is 1."""
+        return """#ifdef __has_builtin
+    #if __has_builtin(__builtin_prefetch)
+        #define AHEAD(at, write) __builtin_prefetch(at, write)
+    #endif
+#endif
+#ifndef AHEAD
+    #define AHEAD(at, write)
+#endif
+"""
+
+    NEAR = 1 << 15  # elements of four rows up to which those of the next four are called while they are moved
+
+    def rows_moved(T, W, streamed, place):
+        """Statements: out's rows first .. last - 1, of `inner` elements each, read from x + place, an expression in u that
+        is below 0 where there is nothing to read: zeros then, if u is below last. Four rows go together, so that their
+        lines of memory are waited for at once."""
+        V, four = vec(T, W), range(4)
+        loads = "".join(f"const {V} v{r} = vload{W}(0, x + from{r} + i);\n" for r in four)
+        write = "STREAM(v{0}, (global {1} *)(out + to + {0} * inner + i));" if streamed else \
+            "vstore{2}(v{0}, 0, out + to + {0} * inner + i);"
+        stores = "".join(write.format(r, V, W) + "\n" for r in four)
+        calls = "".join(f"AHEAD(x + called{r} + i, 0);\n" for r in four)
+        vectors = f"for (; i + {W} <= inner; i += {W}) {{\n{calls}{loads}{stores}}}\n" if W > 1 else ""
+        each = lambda text: "\n".join(text.format(r) for r in four)
+        return f"""
+    index_t next[4];
+    for (int r = 0; r < 4; ++r) {{
+        const index_t u = first + r;
+        next[r] = {place};
+    }}
+    for (index_t t = first; t < last; t += 4) {{
+        {each("const index_t from{0} = next[{0}];")}
+        for (int r = 0; r < 4; ++r) {{
+            const index_t u = t + 4 + r;
+            next[r] = {place};
+        }}
+        const index_t to = t * inner;
+        if (min(min(from0, from1), min(from2, from3)) >= 0) {{
+            const int near = inner <= {NEAR // 4};
+            {each("const index_t called{0} = (near & (next[{0}] >= 0)) ? next[{0}] : from{0};")}
+            index_t i = 0;
+            {vectors}
+            for (; i < inner; ++i) {{
+                {each("out[to + {0} * inner + i] = x[from{0} + i];")}
+            }}
+        }} else {{
+            const index_t from[4] = {{from0, from1, from2, from3}};
+            for (int r = 0; r < (int)min(last - t, (index_t)4); ++r) {{
+                if (from[r] < 0)
+                    for (index_t i = 0; i < inner; ++i) out[to + r * inner + i] = ({T})(0);
+                else
+                    for (index_t i = 0; i < inner; ++i) out[to + r * inner + i] = x[from[r] + i];
+            }}
+        }}
+    }}
+    {"mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others" if streamed else ""}"""
 
     def extensions(*ctypes):
         """Text that opens a kernel over these types."""

@@ -289,6 +289,46 @@ def test_rows_move_as_vectors(dtype: str, inner: int, form: str, device, rng) ->
     np.testing.assert_array_equal(found.numpy(), correct)
 
 
+@pytest.mark.parametrize(("dtype", "accumulate"), [
+    ("uint8", False), ("int16", True), ("float32", True), ("float64", False), ("complex64", True),
+    ("complex128", False)])
+@pytest.mark.parametrize(("inner", "rows"), [(1, 70001), (1, 3), (5, 700), (40, 9)])
+def test_a_long_index_keeps_its_order(dtype: str, accumulate: bool, inner: int, rows: int, device, rng) -> None:
+    """Listed by buckets on wide cores: values along with their rows, or positions. A wrong index touches nothing."""
+    if dtype in ("float64", "complex128") and not device.facts.fp64:
+        pytest.skip("the device has no float64")
+    shape = (rows, inner) if inner > 1 else (rows,)
+    at = rng.integers(-rows, rows, 20011)
+    x, values = rng.standard_normal(shape) * 40, rng.standard_normal((len(at), *shape[1:])) * 40
+    x, values = x.astype(np.int8).astype(dtype), values.astype(np.int8).astype(dtype)
+    given = from_host(x)
+    at[777] = rows
+    found = clgrad.index_put(given, (from_host(at),), from_host(values), accumulate)
+    with pytest.raises(IndexError, match=f"index {rows} on axis 0 of size {rows}"):
+        clgrad.synchronize()
+    at, values = np.delete(at, 777), np.delete(values, 777, 0)
+    if accumulate:
+        np.add.at(x, at, values)
+    else:
+        x[at] = values
+    np.testing.assert_array_equal(found.numpy(), x)
+
+
+def test_large_rows_are_written_past_the_caches(device, rng) -> None:
+    x = rng.standard_normal((4200, 1024), np.float32)
+    at = np.append(rng.permutation(4200), [5, 5])
+    values = rng.standard_normal((len(at), 1024), np.float32)
+    given, index = from_host(x), from_host(at)
+    np.testing.assert_array_equal(clgrad.take(given, index, 0).numpy(), x[at])
+    np.testing.assert_array_equal(given[index, :].numpy(), x[at])
+    for start in (0, 1):  # a part of the rows, which is not aligned
+        expected = x.copy()
+        expected[at, start:1008 + start] = values[:, start:1008 + start]
+        found = given.clone()
+        found[:, start:1008 + start][index] = from_host(values[:, start:1008 + start].copy())
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (100, 50), (3, 70, 300), (2048, 2064)])
 def test_transposed_copies(shape, form: str, device, rng) -> None:
     x = rng.integers(0, 1 << 20, shape).astype(np.float32)
