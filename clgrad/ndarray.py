@@ -21,17 +21,22 @@ from .runtime.device import Device, default_device
 from .runtime.device import device as find_device
 
 Shape = tuple[int, ...]
+INT_BYTES = 1 << 30  # below this no index, nor the step beyond it, overflows a 32-bit int
+_MOST_LAYOUTS = 1 << 15
+_new = object.__new__
 
 
 class Storage:
-    """A block of device memory and the number of writes it has seen since it was made."""
+    """A block of device memory and the number of writes it has seen since it was made; ``shared`` once a graph has
+    saved it or it is some leaf's gradient, so that no leaf takes it for its own."""
 
-    __slots__ = ("__weakref__", "buffer", "device", "nbytes", "version")
+    __slots__ = ("__weakref__", "buffer", "device", "nbytes", "shared", "version")
 
     def __init__(self, device: Device, nbytes: int) -> None:
         self.device = device
         self.nbytes = nbytes
         self.version = 0
+        self.shared = False
         self.buffer = device.pool.allocate(nbytes) if nbytes else None
 
     @classmethod
@@ -42,13 +47,54 @@ class Storage:
         return storage
 
 
+class Layout:
+    """All that a plan depends on in an operand: its shape, strides, dtype and device, and whether its memory is so
+    large that ints cannot index it. Equal ones are the same object, so that a key of layouts is found by identity."""
+
+    __slots__ = ("device", "dtype", "large", "nbytes", "shape", "strides")
+
+    def __init__(self, shape: Shape, strides: Shape, dtype: DType, device: Device, large: bool) -> None:
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.device = device
+        self.large = large
+        self.nbytes = prod(shape) * dtype.itemsize
+
+    @classmethod
+    def of(cls, *key: Any) -> Layout:
+        """The layout of these: shape, strides, dtype, device, large."""
+        found = _layouts.get(key)
+        if found is None:
+            if len(_layouts) >= _MOST_LAYOUTS:
+                _layouts.clear()  # equal ones may be made anew: then plans are
+            found = _layouts.setdefault(key, cls(*key))
+        return found
+
+    @classmethod
+    def dense(cls, shape: Shape, dtype: DType, device: Device, strides: Shape | None = None) -> Layout:
+        """That of a new array, row-major unless strides (of another order, without gaps) are given."""
+        strides = shapes.contiguous_strides(shape) if strides is None else strides
+        return cls.of(shape, strides, dtype, device, prod(shape) * dtype.itemsize >= INT_BYTES)
+
+
+_layouts: dict[tuple, Layout] = {}
+
+
+def layout_of(array: Array) -> Layout:
+    """An array's layout, found at its first use."""
+    storage = array.storage
+    array._layout = Layout.of(array.shape, array.strides, array.dtype, storage.device, storage.nbytes >= INT_BYTES)
+    return array._layout
+
+
 class Array:
     """An n-dimensional array in device memory. Strides and offset count elements.
 
     Made by ``clgrad.array.asarray`` and by every op; never from the constructor, which is internal.
     """
 
-    __slots__ = ("__weakref__", "dtype", "offset", "shape", "storage", "strides")
+    __slots__ = ("__weakref__", "_layout", "dtype", "offset", "shape", "storage", "strides")
     __array_ufunc__ = None  # a NumPy array on the left of an operator asks us, and is told what to do
     __hash__ = object.__hash__
 
@@ -58,6 +104,7 @@ class Array:
         self.strides = strides
         self.offset = offset
         self.dtype = dtype
+        self._layout: Layout | None = None  # until layout_of() is asked
 
     @property
     def device(self) -> Device:
@@ -207,6 +254,25 @@ def empty(shape: Shape, dtype: DType, device: Device) -> Array:
         raise no_float64(device)
     storage = Storage(device, prod(shape) * dtype.itemsize)
     return Array(storage, shape, shapes.contiguous_strides(shape), 0, dtype)
+
+
+def fresh(layout: Layout) -> Array:
+    """``empty`` for a plan that knows its result's layout (a dense one), without the constructors: this runs once a
+    launch."""
+    storage = _new(Storage)
+    storage.device = device = layout.device
+    storage.nbytes = nbytes = layout.nbytes
+    storage.version = 0
+    storage.shared = False
+    storage.buffer = device.pool.allocate(nbytes) if nbytes else None
+    array = _new(Array)
+    array.storage = storage
+    array.shape = layout.shape
+    array.strides = layout.strides
+    array.offset = 0
+    array.dtype = layout.dtype
+    array._layout = layout
+    return array
 
 
 def full(shape: Shape, value: Any, dtype: DType, device: Device) -> Array:

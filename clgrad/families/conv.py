@@ -15,13 +15,14 @@ from .. import kernels
 from ..core import shapes
 from ..core.dtypes import DType
 from ..core.errors import DeviceError, bad
-from ..ndarray import Array, Storage, full
+from ..ndarray import INT_BYTES, Array, Layout, fresh, full, layout_of
 from ..runtime import tuned
 from ..runtime.device import Device, Facts
+from ..runtime.launch import Launch
 from ..runtime.program import kernel
 from . import winograd
 from .matmul import PLAIN
-from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
+from .plans import Plans, check_device, form, replay, signature_of
 
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
@@ -97,7 +98,7 @@ class _Steps:
         values = {"ctype": self.ctype, "acc": self.acc, "out": out or self.ctype, **values}
         k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), index=self.index,
                    part=part, **values)
-        self.steps.append(Launch.of(k, gsize, lsize, args))
+        self.steps.append(Launch(k, (gsize,), (lsize,), args))
 
     def add_up(self, partial: Any, splits: int, count: int, width: int = 1, lsize: int = 1) -> None:
         """One more launch where r was split: the partial sums in one order."""
@@ -115,10 +116,7 @@ def _ceil(a: int, b: int) -> int:
 class _Plan:
     launches: tuple[Launch, ...]
     temporaries: Ints
-    flops: int
-    shape: Ints
-    strides: Ints
-    nbytes: int
+    result: Layout
 
 
 _plans = Plans()
@@ -126,10 +124,8 @@ _plans = Plans()
 
 def _key(name: str, x: Array, a: Array, bias: Array | None, parameters: tuple) -> tuple:
     """What a plan depends on. Arrays of several dtypes or devices have a key, too, under which none is ever found."""
-    held, other = x.storage, a.storage
-    tail = () if bias is None else (bias.strides, bias.dtype, bias.storage.device)
-    return (name, parameters, x.shape, x.strides, x.dtype, held.device, held.nbytes >= INT_BYTES, a.shape, a.strides,
-            a.dtype, other.device, other.nbytes >= INT_BYTES, *tail)
+    return (name, parameters, x._layout or layout_of(x), a._layout or layout_of(a),
+            None if bias is None else bias._layout or layout_of(bias))
 
 
 def repeated(name: str, x: Array, a: Array, bias: Array | None, parameters: tuple) -> Array | None:
@@ -160,11 +156,11 @@ def _deep(x: Array) -> Array:
 def _replayed(plan: _Plan, x: Array, a: Array, bias: Array | None) -> Array:
     """Launch a plan over these operands."""
     device = x.storage.device
-    out = Array(Storage(device, plan.nbytes), plan.shape, plan.strides, 0, x.dtype)
+    out = fresh(plan.result)
     values: dict[Any, Any] = {"X": x.storage.buffer, "x": x.offset, "A": a.storage.buffer, "a": a.offset,
                               "C": out.storage.buffer}
     values["B"], values["b"] = (values["A"], 0) if bias is None else (bias.storage.buffer, bias.offset)
-    replay(plan.launches, device, plan.temporaries, values, plan.flops)
+    replay(plan.launches, device, plan.temporaries, values)
     return out
 
 
@@ -193,8 +189,9 @@ def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array
         (_wide if device.wide_core else _many)(steps, problems, stride)
         if max(steps.temporaries, default=0) < INT_BYTES:
             break
-    return _Plan(tuple(steps.steps), tuple(steps.temporaries), steps.flops, shape, shapes.contiguous_strides(shape),
-                 prod(shape) * dtype.itemsize)
+    for step in steps.steps:
+        step.flops = steps.flops
+    return _Plan(tuple(steps.steps), tuple(steps.temporaries), Layout.dense(shape, dtype, device))
 
 
 # Wide-core ---------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isnan, prod
 from typing import Any
 
@@ -13,11 +14,11 @@ from .. import kernels
 from ..core import shapes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, bad
-from ..ndarray import Array, Storage, same_device
+from ..ndarray import Array, Layout, fresh, layout_of, same_device
 from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters, workers
+from .plans import Plans, by_kind, check_device, form, index_type, letter, parameters, workers
 
 _LEAST_ITEMS = 4096
 _LEAST_ACROSS = 16  # elements along both dimensions of a tile, from which on it pays
@@ -52,53 +53,26 @@ class Expression:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    device: Device
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
-    tail: tuple[int, ...]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: DType
+    result: Layout
     compute: DType
-    nbytes: int
-    traffic: int
+    launch: Launch | None  # None: the result has no elements
+    scalars: bool  # among the operands
 
 
 class Elementwise:
-    """Callable that evaluates an Expression on Arrays and Python scalars; ``out`` names the array to write into."""
+    """An Expression's evaluation on Arrays and Python scalars; ``out`` names the array to write into.
+
+    ``evaluate`` is the same as a call of the object, without the way there: a record's ``run``.
+    """
 
     def __init__(self, expression: Expression) -> None:
         self.expression = expression
         self._plans = Plans()
+        self.evaluate = _evaluation(len(expression.names))(self, self._plans)
+        self.evaluate.expression = expression
 
     def __call__(self, *operands: Any, out: Array | None = None) -> Array:
-        key: list[Any] = []
-        for x in operands if out is None else (*operands, out):
-            if type(x) is Array:
-                storage = x.storage
-                key += (x.shape, x.strides, x.dtype, storage.device, storage.nbytes >= INT_BYTES)
-            elif type(x) in _SCALARS:
-                key.append(type(x))
-            else:
-                return self(*map(self._operand, operands), out=out)
-        plan = self._plans.get(known := tuple(key))
-        if plan is None:
-            plan = self._plans.put(known, self._plan(operands, out))
-        if out is None:
-            out = Array(Storage(plan.device, plan.nbytes), plan.shape, plan.strides, 0, plan.dtype)
-        if plan.nbytes == 0:
-            return out
-        args: list[Any] = [out.storage.buffer, out.offset]
-        for x in operands:
-            if type(x) is Array:
-                args += (x.storage.buffer, x.offset)
-            elif plan.compute.kind == "c":
-                args += (_real(x.real, plan.compute.real), _real(x.imag, plan.compute.real))
-            else:
-                args.append(self._scalar(x, plan.compute))
-        launch(plan.kernel, plan.gsize, plan.lsize, *args, *plan.tail, nbytes=plan.traffic)
-        return out
+        return self.evaluate(*operands, out=out)
 
     def into(self, target: Array, *operands: Any, any_cast: bool = False) -> Array:
         """Write the result over ``target``, whose shape and dtype stay; operands may overlap it in any way.
@@ -124,6 +98,23 @@ class Elementwise:
             target.storage.version += 1
         return target
 
+    def converted(self, operands: tuple) -> tuple | None:
+        """NumPy's scalars among the operands as Python's; None where there are none."""
+        taken = tuple(map(self._operand, operands))
+        return None if all(x is y for x, y in zip(taken, operands)) else taken
+
+    def mixed(self, plan: _Plan, operands: tuple) -> Iterator[Any]:
+        """The launch's arguments for operands some of which are Python scalars."""
+        for x in operands:
+            if type(x) is Array:
+                yield x.storage.buffer
+                yield x.offset
+            elif plan.compute.kind == "c":
+                yield _real(x.real, plan.compute.real)
+                yield _real(x.imag, plan.compute.real)
+            else:
+                yield self._scalar(x, plan.compute)
+
     def _operand(self, x: Any) -> Any:
         if type(x) is Array or type(x) in _SCALARS:
             return x
@@ -145,7 +136,7 @@ class Elementwise:
                                     f"{info.min} to {info.max} for {compute.name}", "Convert the array first."))
         return int(value)
 
-    def _plan(self, operands: Sequence[Any], out: Array | None) -> _Plan:
+    def plan(self, operands: Sequence[Any], out: Array | None) -> _Plan:
         e = self.expression
         arrays = [x for x in operands if type(x) is Array]
         if not arrays and out is None:
@@ -173,8 +164,10 @@ class Elementwise:
             "vector": e.vector and not e.helpers(compute), "layout": "flat" if flat else "strided"}
         i = letter(index)
         signature = "P" + i
+        layout = layout_of(out) if out is not None else Layout.dense(shape, result, device, strides)
+        scalars = len(arrays) < len(operands)
         if size == 0:
-            return _Plan(device, None, (), (), (), shape, strides, result, compute, 0, 0)
+            return _Plan(layout, compute, None, scalars)
         params = parameters(device, "elementwise", compute.name, values["layout"], (size,))
         streams = (device.wide_core and values["vector"] and not e.mask and
                    result.c == compute.compute in ("int", "uint", "long", "ulong", "float", "double") and
@@ -204,7 +197,37 @@ class Elementwise:
         k = kernel(device, "elementwise", "elementwise", signature, e.name, **values)
         gsize, lsize = _sizes(device, k, prod(shape), size, params)
         traffic = out_bytes + sum(a.nbytes for a in varying)
-        return _Plan(device, k, gsize, lsize, tail, shape, strides, result, compute, out_bytes, traffic)
+        filled = map(str, range(len(signature) - len(tail)))
+        return _Plan(layout, compute, Launch(k, gsize, lsize, (*filled, *tail), traffic), scalars)
+
+
+@lru_cache(16)
+def _evaluation(count: int) -> Callable[[Elementwise, Plans], Callable[..., Array]]:
+    """What makes ``evaluate`` for so many operands: written out, because loops over them took as long as a launch."""
+    xs = [f"x{i}" for i in range(count)]
+    keys = ", ".join(f"({x}._layout or layout_of({x})) if type({x}) is Array else type({x})" for x in xs)
+    buffers = "".join(f", {x}.storage.buffer, {x}.offset" for x in xs)
+    operands = f"({', '.join(xs)},)"
+    lines = ["def evaluation(self, plans):",
+             f" def evaluate({', '.join(xs)}, out=None):",
+             f"  key = ({keys}, None if out is None else out._layout or layout_of(out))",
+             "  plan = plans.get(key)",
+             "  if plan is None:",
+             f"   taken = self.converted({operands})",
+             "   if taken: return evaluate(*taken, out=out)",
+             f"   plan = plans.put(key, self.plan({operands}, out))",
+             "  if out is None: out = fresh(plan.result)",
+             "  launch = plan.launch",
+             "  if launch is None: return out",
+             "  try: fire = launch.local.fire",
+             "  except AttributeError: fire = launch.bind()",
+             f"  if plan.scalars: fire(out.storage.buffer, out.offset, *self.mixed(plan, {operands}))",
+             f"  else: fire(out.storage.buffer, out.offset{buffers})",
+             "  return out",
+             " return evaluate"]
+    scope: dict[str, Any] = {"Array": Array, "fresh": fresh, "layout_of": layout_of}
+    exec("\n".join(lines), scope)
+    return scope["evaluation"]
 
 
 def _real(value: float, d: DType) -> float:

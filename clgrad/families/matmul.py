@@ -18,12 +18,13 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Storage, full, same_device
+from ..ndarray import INT_BYTES, Array, Layout, fresh, full, layout_of, same_device
 from ..runtime import tuned
 from ..runtime.device import Device, Facts
+from ..runtime.launch import Launch
 from ..runtime.program import kernel
 from .elementwise import Expression
-from .plans import INT_BYTES, Launch, Plans, check_device, form, replay, signature_of
+from .plans import Plans, check_device, form, replay, signature_of
 
 # The accumulator: unsigned for integers, so that sums wrap as defined; small integers wrap when stored.
 _ACC = {"float": "float", "double": "double", "half": "float", "bf16": "float", "long": "ulong", "ulong": "ulong"}
@@ -122,7 +123,6 @@ class Steps:
                                tuple(args)))
 
 
-_PLAIN_KEY = 10  # length of a plan's key without an ending
 PLAIN = {"before": "", "after": "", "activation": None}  # template values of sums that are stored as they are
 
 
@@ -368,9 +368,7 @@ def _fitting(params: dict[str, int], facts: Facts, itemsize: int) -> dict[str, i
 class _Plan:
     launches: tuple[Launch, ...]
     temporaries: tuple[int, ...]  # bytes
-    shape: tuple[int, ...]
-    nbytes: int
-    flops: int
+    result: Layout
 
 
 _plans = Plans()
@@ -382,23 +380,20 @@ def matmul(x: Array, y: Array, shape: str | None = None, *, before: Array | None
 
     ``before`` and ``after`` have the result's dtype and broadcast to its shape; without them and the activation it is
     the product alone. Sums are ended in their own precision and rounded once. ``shape`` forces a kernel form."""
-    key: tuple = (x.shape, x.strides, x.dtype, y.shape, y.strides, y.dtype, x.storage.device, y.storage.device, shape,
-                  x.storage.nbytes >= INT_BYTES or y.storage.nbytes >= INT_BYTES)
-    ended = before is not None or after is not None or activation is not None
-    if ended:
-        key = (*key[:9], key[9] or any(t is not None and t.storage.nbytes >= INT_BYTES for t in (before, after)),
-               activation, *(None if t is None else (t.shape, t.strides) for t in (before, after)))
+    key = (x._layout or layout_of(x), y._layout or layout_of(y), shape, activation,
+           None if before is None else before._layout or layout_of(before),
+           None if after is None else after._layout or layout_of(after))
     found = _plans.get(key)
     if found is None:
         return _first(x, y, shape, before, activation, after, key)
-    out = Array(Storage(key[6], found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
+    out = fresh(found.result)
     values: dict[Any, Any] = {"A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset,
                               "b": y.offset}
-    if ended:
-        for i, t in enumerate((before, after)):
-            if t is not None:
-                values[f"E{i}"], values[f"e{i}"] = t.storage.buffer, t.offset
-    replay(found.launches, key[6], found.temporaries, values, found.flops)
+    if before is not None:
+        values["E0"], values["e0"] = before.storage.buffer, before.offset
+    if after is not None:
+        values["E1"], values["e1"] = after.storage.buffer, after.offset
+    replay(found.launches, found.result.device, found.temporaries, values)
     return out
 
 
@@ -417,12 +412,12 @@ def _first(x: Array, y: Array, shape: str | None, before: Array | None, activati
     if prod(result) == 0:
         return full(result, 0, dtype, device)
     if x.shape[-1] == 0:  # a sum of nothing is one zero product
-        if len(key) == _PLAIN_KEY:
+        if before is None and after is None and activation is None:
             return full(result, 0, dtype, device)
         x, y = (full((*a.shape[:-2], *tail), 0, dtype, device)
                 for a, tail in ((x, (result[-2], 1)), (y, (1, result[-1]))))
         return matmul(x, y, shape, before=before, activation=activation, after=after)
-    if key[2] is not dtype or key[5] is not dtype:
+    if key[0].dtype is not dtype or key[1].dtype is not dtype:
         return matmul(x, y, shape, before=before, activation=activation, after=after)
     problem = _problem(x, y, batch, dtype)
     if problem is None:  # batches that no single stride can walk: copied side by side
@@ -434,7 +429,8 @@ def _first(x: Array, y: Array, shape: str | None, before: Array | None, activati
         return matmul(x, y, shape, before=copies[0], activation=activation, after=copies[1])
     text = None if activation is None else (activation.names[0], activation.text(dtype))
     problem = replace(problem, ending=Ending(*terms, text))
-    large = key[9] or max(prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
+    large = any(type(part) is Layout and part.large for part in key) or max(
+        prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
     _plans.put(key, _plan(problem, device, shape or form(device), large, result, dtype))
     return matmul(x, y, shape, before=before, activation=activation, after=after)
 
@@ -488,6 +484,5 @@ def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int
     for s in steps.steps:
         signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
         k = kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
-        launches.append(Launch.of(k, s.gsize, s.lsize, s.args))
-    return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), result, prod(result) * dtype.itemsize,
-                 2 * p.batch * p.M * p.N * p.K)
+        launches.append(Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K))
+    return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), Layout.dense(result, dtype, device))

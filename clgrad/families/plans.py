@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .. import kernels
 from ..core.dtypes import DType
-from ..ndarray import Storage, no_float64
+from ..ndarray import INT_BYTES, Storage, no_float64
 from ..runtime import tuned
 from ..runtime.device import Device
-from ..runtime.launch import launch
-from ..runtime.program import Kernel
+from ..runtime.launch import Launch
 
 _MOST_PLANS = 4096
-INT_BYTES = 1 << 30  # below this no index, nor the step beyond it, overflows a 32-bit int
-
 
 _every: list[weakref.ref] = []  # the Plans of every family
 
@@ -43,40 +39,23 @@ def forget() -> None:
             plans.clear()
 
 
-@dataclass(frozen=True, eq=False)
-class Launch:
-    """A prepared launch. Among its arguments an int is itself; all else names what a call fills in."""
-
-    kernel: Kernel
-    gsize: tuple[int]
-    lsize: tuple[int]
-    args: tuple
-    slots: tuple[tuple[int, Any], ...]  # positions of what a call fills in, and its name
-
-    @classmethod
-    def of(cls, k: Kernel, gsize: int, lsize: int, args: Sequence[Any]) -> Launch:
-        """The launch of a kernel with these arguments."""
-        slots = tuple((at, a) for at, a in enumerate(args) if type(a) is not int)
-        return cls(k, (gsize,), (lsize,), tuple(args), slots)
-
-
 def signature_of(args: Sequence[Any], offsets: Sequence[str], index: str) -> str:
     """The letters of a Launch's arguments, of which ints and the names in ``offsets`` are of the index type."""
     i = letter(index)
     return "".join(i if type(a) is int or a in offsets else "P" for a in args)
 
 
-def replay(launches: Sequence[Launch], device: Device, temporaries: Sequence[int], values: dict[Any, Any],
-           flops: int) -> None:
-    """Launch in order; ``values`` is what the slots name, but for the temporaries, ("temp", i), made here."""
+def replay(launches: Sequence[Launch], device: Device, temporaries: Sequence[int], values: dict[Any, Any]) -> None:
+    """Launch in order; ``values`` is what names stand for, but for the temporaries, ("temp", i), made here."""
     held = [Storage(device, n) for n in temporaries]  # until everything is enqueued: then the pool may reuse them
     for i, storage in enumerate(held):
         values["temp", i] = storage.buffer
     for step in launches:
-        args = list(step.args)
-        for position, name in step.slots:
-            args[position] = values[name]
-        launch(step.kernel, step.gsize, step.lsize, *args, flops=flops)
+        try:
+            fire = step.local.fire
+        except AttributeError:
+            fire = step.bind()
+        fire(*[values[name] for name in step.names])
 
 
 def by_kind(text: str | dict[str, str], d: DType, *default: str) -> str:

@@ -44,10 +44,10 @@ def elementwise(name: str, args: str, *, c: Any, grad: Any, ref: Callable, doc: 
     names = tuple(args.replace(" ", "").split(","))
     rule = rule_of(dtype, kinds) if isinstance(dtype, str) else dtype
     mask = (dtype == TRUTH) if mask is None else mask
-    run = Elementwise(Expression(name, names, c, rule, mask, vector, header))
+    kernel = Elementwise(Expression(name, names, c, rule, mask, vector, header))
     fields = {"cases": _SHAPES.get(len(names), ()), **fields}
-    op = Op(name, args, "elementwise", names, run, grad, ref, doc, kinds=kinds,
-            c=c if isinstance(c, str) else "; ".join(f"{k}: {v}" for k, v in c.items()), inplace=run.into, **fields)
+    op = Op(name, args, "elementwise", names, kernel.evaluate, grad, ref, doc, kinds=kinds,
+            c=c if isinstance(c, str) else "; ".join(f"{k}: {v}" for k, v in c.items()), inplace=kernel.into, **fields)
     return _function(op)
 
 

@@ -69,12 +69,28 @@ class Copies:
                 f"bytes_to_device={self.bytes_to_device:,}, bytes_to_host={self.bytes_to_host:,})")
 
 
+class _Opened:
+    """An attribute that does not exist until someone asks for it, which opens the device. Not ``__getattr__``: with
+    one, every look at any attribute of a device takes ten times as long."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, device: Any, owner: type | None = None) -> Any:
+        if device is None:
+            return self
+        device.open()
+        return device.__dict__[self._name]
+
+
 class Device:
     """One OpenCL device with its context, in-order queue and pool, opened at first use.
 
     ``str(device)`` is its short name, as ``"pocl:0"``. As a context manager it is the default device of the
     current thread: ``with clgrad.device("cpu"): ...``.
     """
+
+    context, queue, pool = _Opened(), _Opened(), _Opened()
 
     def __init__(self, cl_device: Any, key: str, index: int) -> None:
         self.key = key
@@ -91,13 +107,6 @@ class Device:
         self.watched: list[str] = []  # ops launched since it was last read
         self._cl = cl_device
         self._lock = threading.RLock()
-
-    def __getattr__(self, name: str) -> Any:
-        # context, queue and pool do not exist until someone asks for one of them.
-        if name in ("context", "queue", "pool"):
-            self.open()
-            return self.__dict__[name]
-        raise AttributeError(f"Device has no attribute {name!r}")
 
     def open(self, context: Any = None, queue: Any = None) -> None:
         """Make context, queue and pool, or use what is given; nothing where that was done before."""

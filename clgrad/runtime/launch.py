@@ -1,12 +1,17 @@
-"""The one launcher and the one copier: every kernel and every host-device copy of clgrad goes through here."""
+"""The one launcher and the one copier: every kernel and every host-device copy of clgrad goes through here.
+
+A plan's kernels go through :class:`Launch`, what is launched once through :func:`launch`.
+"""
 
 from __future__ import annotations
 
 import atexit
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +20,7 @@ from ..core.config import config
 from ..core.errors import DeviceError
 from .device import device as find_device
 from .device import opened_devices
+from .program import is_direct
 
 if TYPE_CHECKING:
     from .device import Device
@@ -34,7 +40,7 @@ def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args
     except AttributeError:
         enqueue = kernel.bind()
     if config.debug >= 2 or config.sync or config.check:
-        _watched(enqueue, kernel, gsize, lsize, args, nbytes, flops)
+        _watched(kernel, gsize, lsize, lambda: enqueue(device.queue, gsize, lsize, *args), nbytes, flops)
         return
     _recent.append(kernel.label)
     try:
@@ -43,15 +49,97 @@ def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args
         _fault(device, kernel.label, error)
 
 
-def _watched(enqueue: Callable, kernel: Kernel, gsize: tuple, lsize: tuple, args: tuple, nbytes: int,
-             flops: int) -> None:
+class Launch:
+    """A prepared launch, part of a plan. Among its arguments an int, a float or None is itself; all else, ``names``,
+    is what a call fills in.
+
+    A thread that launches it has a kernel object of its own, in which the arguments that stay are set once:
+    ``local.fire``, made by :meth:`bind`, takes the values of ``names`` in order. ``nbytes`` and ``flops`` are its work,
+    for CLGRAD_DEBUG=2.
+    """
+
+    __slots__ = ("args", "flops", "gsize", "kernel", "local", "lsize", "names", "nbytes")
+
+    def __init__(self, kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], args: Sequence[Any],
+                 nbytes: int = 0, flops: int = 0) -> None:
+        self.kernel = kernel
+        self.gsize = gsize
+        self.lsize = lsize
+        self.args = tuple(args)
+        self.names = tuple(a for a in args if type(a) not in _FIXED)
+        self.nbytes = nbytes
+        self.flops = flops
+        self.local = threading.local()
+
+    def bind(self) -> Callable[..., None]:
+        """The current thread's ``fire``."""
+        import pyopencl as cl
+
+        k, signature = self.kernel.new(), self.kernel.signature
+        if is_direct(k):
+            for i, (a, s) in enumerate(zip(self.args, signature)):
+                if type(a) in _FIXED:
+                    k._set_arg_multi((i, a)) if s == "P" else k._set_arg_buf_pack_multi((i, s.encode(), a))
+            varying = "".join("-" if type(a) in _FIXED else s for a, s in zip(self.args, signature))
+            fire = _firing(varying)(self.kernel, k, cl.enqueue_nd_range_kernel, self.gsize, self.lsize, self.nbytes,
+                                    self.flops)
+        else:
+            fire = partial(_by_call, self.kernel, self.gsize, self.lsize, self.args, self.nbytes, self.flops)
+        self.local.fire = fire
+        return fire
+
+
+_FIXED = (int, float, type(None))
+
+
+def _by_call(kernel: Kernel, gsize: tuple, lsize: tuple, args: tuple, nbytes: int, flops: int, *values: Any) -> None:
+    """``fire`` where a kernel object takes all arguments at each call."""
+    rest = iter(values)
+    launch(kernel, gsize, lsize, *(a if type(a) in _FIXED else next(rest) for a in args), nbytes=nbytes, flops=flops)
+
+
+@lru_cache(1024)
+def _firing(varying: str) -> Callable[..., Callable[..., None]]:
+    """What makes ``fire`` of a launch whose varying arguments have these letters; "-" stands for one that stays.
+
+    Integers, which are offsets, are set where they differ from those of the last call.
+    """
+    def listed(letters: str) -> str:
+        return "".join(f"{i}, {s.encode()!r}, a{i}, " for i, s in enumerate(varying) if s in letters)
+
+    pointers = "".join(f"{i}, a{i}, " for i, s in enumerate(varying) if s == "P")
+    integers = "".join(f"a{i}, " for i, s in enumerate(varying) if s in "iIlL")
+    lines = ["def firing(kernel, k, enqueue, gsize, lsize, nbytes, flops):",
+             " device, label, queue, placed = kernel.device, kernel.label, kernel.device.queue, None",
+             " pointers, numbers = k._set_arg_multi, k._set_arg_buf_pack_multi",
+             f" def fire({', '.join(f'a{i}' for i, s in enumerate(varying) if s != '-')}):",
+             "  nonlocal placed",
+             "  if device.lost is not None: raise device.lost_error()",
+             "  try:",
+             *([f"   pointers(({pointers}))"] if pointers else ()),
+             *([f"   if placed != ({integers}):", "    placed = None", f"    numbers(({listed('iIlL')}))",
+                f"    placed = ({integers})"] if integers else ()),
+             *([f"   numbers(({listed('fd')}))"] if listed("fd") else ()),
+             "   if config.debug >= 2 or config.sync or config.check:",
+             "    work = lambda: enqueue(queue, k, gsize, lsize)",
+             "    return _watched(kernel, gsize, lsize, work, nbytes, flops)",
+             "   _recent.append(label)",
+             "   enqueue(queue, k, gsize, lsize)",
+             "  except Exception as error: _fault(device, label, error)",
+             " return fire"]
+    made: dict[str, Any] = {}
+    exec("\n".join(lines), globals(), made)
+    return made["firing"]
+
+
+def _watched(kernel: Kernel, gsize: tuple, lsize: tuple, work: Callable[[], Any], nbytes: int, flops: int) -> None:
     """Launch and wait, so that a fault shows at its own call and the time is the kernel's."""
     device = kernel.device
     _recent.append(kernel.label)
     device.queue.finish()
     start = time.perf_counter()
     try:
-        enqueue(device.queue, gsize, lsize, *args)
+        work()
         device.queue.finish()
     except Exception as error:
         _fault(device, kernel.label, error)

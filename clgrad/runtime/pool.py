@@ -34,6 +34,7 @@ class Pool:
         self._pool = pyopencl.tools.MemoryPool(pyopencl.tools.ImmediateAllocator(device.queue))
         self._large = device.facts.max_alloc // 2
         self._asks = pages.LEAST if pages.wanted(device) else sys.maxsize  # size of blocks that want huge pages
+        self._ordinary = min(self._asks, self._large)  # below this a size is nothing but a block of the pool
         self._pages_queue: Any = None
         self._single = 0  # bytes of blocks that the pool cannot hold
         self.allocations = 0
@@ -44,21 +45,28 @@ class Pool:
         device = self._device
         if device.lost is not None:
             raise device.lost_error()
-        size = nbytes if nbytes > _SMALLEST else _SMALLEST
-        asks = size >= self._asks
-        before = self._managed() if asks else 0
         try:
-            if config.memory_limit is not None:
-                self._keep_limit(size)
-            buffer = self._pool.allocate(size) if size <= self._large else self._allocate_large(size)
+            if nbytes < self._ordinary and config.memory_limit is None:
+                buffer = self._pool.allocate(nbytes if nbytes > _SMALLEST else _SMALLEST)
+            else:
+                buffer = self._special(max(nbytes, _SMALLEST))
         except self._errors:
-            buffer = self._retry(size)
-        if asks and self._managed() > before:  # a new block
-            self._ask_pages(buffer, size)
+            buffer = self._retry(max(nbytes, _SMALLEST))
         self.allocations += 1
         active = self._pool.active_bytes + self._single
         if active > self.peak:
             self.peak = active
+        return buffer
+
+    def _special(self, size: int) -> Any:
+        """A block under a limit, or one large enough to want huge pages or not to fit the pool."""
+        asks = size >= self._asks
+        before = self._managed() if asks else 0
+        if config.memory_limit is not None:
+            self._keep_limit(size)
+        buffer = self._pool.allocate(size) if size <= self._large else self._allocate_large(size)
+        if asks and self._managed() > before:  # a new block
+            self._ask_pages(buffer, size)
         return buffer
 
     def _ask_pages(self, buffer: Any, size: int) -> None:

@@ -34,7 +34,7 @@ class Kernel:
     """A built kernel function. ``signature`` has a letter an argument: P buffer, i int, I uint, l long, L ulong,
     f float, d double."""
 
-    __slots__ = ("_program", "_signature", "device", "function", "label", "local", "max_local")
+    __slots__ = ("_program", "device", "function", "label", "local", "max_local", "signature")
 
     def __init__(self, device: Device, program: Any, function: str, signature: str, label: str) -> None:
         import pyopencl as cl
@@ -44,17 +44,20 @@ class Kernel:
         self.label = label
         self.local = threading.local()
         self._program = program
-        self._signature = signature
-        k = cl.Kernel(program, function)
+        self.signature = signature
+        k = self.new()
         self.max_local = k.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device._cl)
 
-    def bind(self) -> Callable[..., Any]:
-        """The current thread's ``enqueue(queue, gsize, lsize, *args)``, with a kernel object of its own: setting
-        arguments is not thread-safe in OpenCL."""
+    def new(self) -> Any:
+        """A kernel object. Each thread needs one of its own: setting arguments is not thread-safe in OpenCL."""
         import pyopencl as cl
 
-        k = cl.Kernel(self._program, self.function)
-        self.local.enqueue = _direct(self._signature)(k) if _is_direct(k) else _general(k, self._signature)
+        return cl.Kernel(self._program, self.function)
+
+    def bind(self) -> Callable[..., Any]:
+        """The current thread's ``enqueue(queue, gsize, lsize, *args)``."""
+        k = self.new()
+        self.local.enqueue = _direct(self.signature)(k) if is_direct(k) else _general(k, self.signature)
         return self.local.enqueue
 
 
@@ -66,7 +69,7 @@ def _general(k: Any, signature: str) -> Callable[..., Any]:
     return k
 
 
-def _is_direct(k: Any) -> bool:
+def is_direct(k: Any) -> bool:
     """Whether pyopencl has what :func:`_direct` uses, whose letters are C's: "l" must have 64 bits."""
     return hasattr(k, "_set_arg_multi") and hasattr(k, "_set_arg_buf_pack_multi") and struct.calcsize("l") == 8
 
