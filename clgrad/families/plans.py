@@ -113,3 +113,9 @@ def strip_span(device: Device, outer: int, inner: int, width: int, strip: int) -
     vectors = -(-inner // width)
     share = max(1, vectors * outer // (2 * device.facts.compute_units))
     return width * max(1, min(strip, vectors, share))
+
+
+def streamed_rows(nbytes: int, row: int, dtype: DType, least: int) -> bool:
+    """Whether a wide-core kernel writes rows past the caches: many enough, of whole vectors that are computed in the
+    type they are stored in."""
+    return nbytes >= least and row % (64 // dtype.itemsize) == 0 and dtype.c == dtype.compute

@@ -12,9 +12,10 @@ from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, form, index_type, letter, parameters, strip_span, workers
+from .plans import Plans, blocks, form, index_type, letter, parameters, streamed_rows, strip_span, workers
 
 _SERIAL = 32
+_ONE_A_ROW = ("logsumexp", "cross_entropy")  # kinds whose result is a number a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +79,7 @@ class Softmax:
         shape = x.shape or (1,)
         K, inner = shape[axis], prod(shape[axis + 1:])
         rows = prod(shape[:axis]) * inner
-        one_a_row = self.kind in ("logsumexp", "cross_entropy")
-        result = tuple(n for a, n in enumerate(shape) if a != axis) if one_a_row else x.shape
+        result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind in _ONE_A_ROW else x.shape
         if x.size == 0:
             return _Plan(None, (), (), (K, inner, 1, 0), result)
         device, wide = x.device, x.device.wide_core
@@ -88,12 +88,11 @@ class Softmax:
         span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
-        index = index_type(x.storage.nbytes, y.storage.nbytes)
         local = params["local"]
-        k = self._build(x, index, layout, local, params["strip"])
+        k = self._build(x, y, layout, K, params, local)
         while k.max_local < local:
             local //= 2
-            k = self._build(x, index, layout, local, params["strip"])
+            k = self._build(x, y, layout, K, params, local)
         if wide:
             gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
         elif layout == "group":
@@ -102,9 +101,12 @@ class Softmax:
             gsize, lsize = blocks(device, units, local, 16)
         return _Plan(k, gsize, lsize, (K, inner, span, units), result)
 
-    def _build(self, x: Array, index: str, layout: str, local: int, strip: int) -> Kernel:
+    def _build(self, x: Array, y: Array, layout: str, K: int, params: dict[str, int], local: int) -> Kernel:
+        index = index_type(x.storage.nbytes, y.storage.nbytes)
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
+        rows = layout == "rows"
+        stream = rows and self.kind not in _ONE_A_ROW and streamed_rows(x.nbytes, K, x.dtype, params["stream"])
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
-                      strip=strip)
+                      strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream)

@@ -23,6 +23,9 @@
               (1.0, 1.6723848581314087, 1.1992876529693604, 0.4674270451068878, 0.10120509564876556,
                0.010220808908343315))                   # P(N > x) * exp(x * x / 2) for x in [0, 14]
 
+    EXP = (1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368714712560177,
+           0.0013814602280035615)                       # exp(x) for x in [-log(2) / 2, log(2) / 2]
+
     BODIES = {
         "erf": f"""
     const T a = fabs(x), z = x * x, b = (a > K(4.0)) ? K(4.0) : a;
@@ -58,4 +61,23 @@
         """The functions for vectors of w, where T, K, ZERO and ONE are defined for these."""
         return "".join(f"static inline T {n}_{w}(T x)\n{{{body}\n}}\n#define {n} {n}_{w}\n"
                        for n, body in functions.items())
+
+    def softly(vec, T):
+        """exp_soft(x) for vectors of this type: exp(x) for x up to 88, where a float below 2 to the -126 is zero. A float
+        is 2 to the n, n in the low bits of `t`, times the exponential of what is left, which the two parts of log(2)
+        take from x exactly; a NaN stays one."""
+        if T != "float":
+            return f"static inline {vec} exp_soft({vec} x) {{ return exp(x); }}\n"
+        whole = vec.replace("float", "int")
+        return f"""#define K(v) v##f
+static inline {vec} exp_soft({vec} x)
+{{
+    const {vec} t = x * 1.442695041f + 12582912.0f, n = t - 12582912.0f;
+    const {vec} r = (x - n * 0.693359375f) - n * -0.00021219444f;
+    const {vec} part = {horner("r", *EXP)};
+    const {vec} v = part * as_{vec}((as_{whole}(t) << 23) + 0x3f800000);
+    return (x < -87.33654f) ? ({vec})(0) : v;
+}}
+#undef K
+"""
 %>

@@ -130,8 +130,8 @@ typedef {v} {v}_anywhere __attribute__((aligned(sizeof({part}))));
 """
 
     def ahead():
-        """A hint that memory will soon be read, or written as well where ``write`` is 1."""
-        return """#ifdef __has_builtin
+        """A hint that memory will soon be read, or written as well where ``write`` is 1. Code kept as SPIR has none."""
+        return """#if defined(__has_builtin) && !defined(__SPIR__)
     #if __has_builtin(__builtin_prefetch)
         #define AHEAD(at, write) __builtin_prefetch(at, write)
     #endif

@@ -8,15 +8,18 @@
 ##   cross_entropy           log(sum exp(x)) - x[t]         t = y[row], a class; 0 where t == ignore
 ##   cross_entropy_backward  g * (softmax(x) - (k == t))    g one number a row; only for inner == 1
 ##
-## wide, rows:     one work-item a row, vectors along it; exponentials wait in the result for their sum, where it can
-##                 hold them.
+## wide, rows:     one work-item a row, vectors along it; exponentials of a row of up to KEPT elements wait for their sum
+##                 in private memory, where it is short enough (`kept`), and the next row is fetched meanwhile. A large
+##                 result is written past the caches (`stream`).
 ## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
 ##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
 ## many, group:    one work-group a row, partial results meet in local memory.
 ## many, serial:   one work-item a row, for short rows and for inner > 1, where neighbours read neighbours.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32)}
-    DEFAULT = {"wide": {"local": 1, "strip": 16}, "many": {"local": 128, "strip": 1}}
+    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32), "kept": (1024, 2048, 4096),
+              "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
+    DEFAULT = {"wide": {"local": 1, "strip": 16, "kept": 4096, "stream": 1 << 24},
+               "many": {"local": 128, "strip": 1, "kept": 0, "stream": 1 << 24}}
     BLOCK = 16  # positions of a strip between two looks at the maximum
 
     def valid(params, facts):
@@ -24,11 +27,11 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    functions = context.lookup.get_template("functions.mako").module
     W = prelude.vector_width(T) if form == "wide" else 1
     backward = kind in ("softmax_backward", "log_softmax_backward")
     classes = kind.startswith("cross_entropy")
     single = kind in ("logsumexp", "cross_entropy")
-    kept = kind in ("softmax", "cross_entropy_backward") and ctype == T  # exponentials wait in the result
     ytype = "long" if classes else ctype
 
     def x(i, w=1):
@@ -40,22 +43,29 @@
     def put(i, value, w=1):
         return prelude.store(ctype, T, "out", i, value, w)
 
+    def exp(w):
+        """The exponential of what is at most about 0."""
+        return "exp_soft" if w > 1 else "exp"
+
     def term(i, w, m):
         """What is summed over a row."""
         return {"softmax_backward": f"{x(i, w)} * {y(i, w)}", "log_softmax_backward": x(i, w)}.get(
-            kind, f"exp({x(i, w)} - {m})")
+            kind, f"{exp(w)}({x(i, w)} - {m})")
 
     def result(i, w, m, s):
         """What is stored at a position; s is the sum, or for log_softmax m + log(sum)."""
-        return {"softmax": f"exp({x(i, w)} - {m}) * {s}", "log_softmax": f"{x(i, w)} - {s}",
+        return {"softmax": f"{exp(w)}({x(i, w)} - {m}) * {s}", "log_softmax": f"{x(i, w)} - {s}",
                 "softmax_backward": f"{y(i, w)} * ({x(i, w)} - {s})",
-                "log_softmax_backward": f"{x(i, w)} - exp({y(i, w)}) * {s}",
-                "cross_entropy_backward": f"exp({x(i, w)} - {s}) * scale"}[kind]
+                "log_softmax_backward": f"{x(i, w)} - {exp(w)}({y(i, w)}) * {s}",
+                "cross_entropy_backward": f"{exp(w)}({x(i, w)} - {s})"}[kind]
 
     def settle(m, s):
         """From the sum to what `result` takes."""
         return {"softmax": f"1 / {s}", "softmax_backward": s, "log_softmax_backward": s}.get(kind, f"{m} + log({s})")
 
+    waits = short and kind in ("softmax", "cross_entropy_backward")
+    itype = prelude.mask_type(T)
+    I = prelude.vec(itype, W)
     one_number = "s" if kind == "logsumexp" else f"t < 0 ? (T)0 : s - {x('at + t')}"
     more = ""
     if classes:
@@ -76,6 +86,8 @@ typedef ${index} index_t;
 typedef ${T} T;
 % if form == "wide":
 ${prelude.joined(T, W)}
+${prelude.stream()}${prelude.ahead()}\
+${functions.softly(prelude.vec(T, W), T)}\
 % endif
 % if classes:
 // The class of a row: -1 where it is ignored, or out of range, which is reported.
@@ -101,6 +113,12 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = (index_t)get_global_id(0) * share;
     const index_t last = min(first + share, units);
+    % if waits:
+    ${V} row[${kept // W}];
+    % endif
+    % if classes and not single:
+    const ${I} lanes = (${I})(${", ".join(map(str, range(W)))});
+    % endif
     for (index_t u = first; u < last; ++u) {
         const index_t at = u * K;
         ${target()}
@@ -125,46 +143,55 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             % endif
         % endif
         ${V} sum0 = (${V})(0), sum1 = (${V})(0);
-        for (k = 0; k + ${2 * W} <= K; k += ${2 * W}) {
-        % for j in range(2):
+        k = 0;
+        % for n in (2, 1):
+        for (; k + ${n * W} <= K; k += ${n * W}) {
+            % for j in range(n):
             const ${V} e${j} = ${term(f"at + k + {j * W}", W, "m")};
             sum${j} += e${j};
-            % if kept:
-            ${put(f"at + k + {j * W}", f"e{j}", W)}
-            % endif
-        % endfor
-        }
-        s = sum_of(sum0 + sum1);
-        for (; k < K; ++k) {
-            const T e = ${term("at + k", 1, "m")};
-            s += e;
-        % if kept:
-            ${put("at + k", "e")}
-        % endif
-        }
-        % if kept:
-        const T share = ${"scale / s" if classes else "1 / s"};
-            % if classes:
-        const T own = out[at + max(t, (index_t)0)];
-            % endif
-        for (k = 0; k + ${W} <= K; k += ${W}) ${put("at + k", f"vload{W}(0, out + at + k) * share", W)}
-        for (; k < K; ++k) out[at + k] *= share;
-            % if classes:
-        if (t >= 0) out[at + t] = (own / s - 1) * scale;
-            % endif
-        % else:
-        s = ${settle("m", "s")};
-            % if single:
-        ${put("u", one_number)}
-            % else:
-        for (k = 0; k + ${W} <= K; k += ${W}) ${put("at + k", result("at + k", W, "m", "s"), W)}
-        for (; k < K; ++k) ${put("at + k", result("at + k", 1, "m", "s"))}
-                % if classes:
-        if (t >= 0) ${put("at + t", f"(exp({x('at + t')} - s) - 1) * scale")}
+                % if waits:
+            row[k / ${W} + ${j}] = e${j};
                 % endif
+                % if short:
+            AHEAD(x + at + K + k + ${j * W}, 0);
+                    % if backward:
+            AHEAD(y + at + K + k + ${j * W}, 0);
+                    % endif
+                % endif
+            % endfor
+        }
+        % endfor
+        s = sum_of(sum0 + sum1);
+        for (; k < K; ++k) s += ${term("at + k", 1, "m")};
+        % if waits:
+        const T part = 1 / s;
+        % endif
+        s = ${settle("m", "s")};
+        % if single:
+        ${put("u", one_number)}
+        % else:
+        for (k = 0; k + ${W} <= K; k += ${W}) {
+            ${V} v = ${f"row[k / {W}] * part" if waits else result("at + k", W, "m", "s")};
+            % if classes:
+            v -= (lanes == (${I})((${itype})clamp(t - k, (index_t)-1, (index_t)${W}))) ? (${V})(1) : (${V})(0);
+            v *= scale;
+            % endif
+            % if stream:
+            STREAM(v, (global ${V} *)(out + at + k));
+            % else:
+            ${put("at + k", "v", W)}
+            % endif
+        }
+            % if classes:
+        for (; k < K; ++k) ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
+            % else:
+        for (; k < K; ++k) ${put("at + k", result("at + k", 1, "m", "s"))}
             % endif
         % endif
     }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 % elif form == "wide":
 <% V = prelude.vec(T, W) %>
     const index_t strips = (inner + span - 1) / span;
