@@ -76,32 +76,46 @@ ${{("wide", "pad"): wide_pad, ("wide", "pack"): wide_pack, ("wide", "tile"): wid
    ("wide", "strip"): wide_strip, ("wide", "dots"): wide_dots,
    ("many", "tile"): many_tile}[form, part]()}
 
+<%def name="frame(unit)">\
+// Rows [from, to) of a plane of W columns: source[h + low_h, w + low_w], zero outside of it.
+void frame(index_t from, index_t to, index_t W, const global ${ctype} *restrict source, index_t s_h, index_t s_w, index_t SH,
+           index_t SW, index_t low_h, index_t low_w, global T *restrict plane)
+{
+    const index_t begin = clamp(-low_w, (index_t)0, W), end = clamp(SW - low_w, begin, W);
+    for (index_t h = from; h < to; h++) {
+        global T *p = plane + h * W;
+        const bool inside = h + low_h >= 0 && h + low_h < SH;
+        const index_t first = inside ? begin : W, last = inside ? end : W;
+        const global ${ctype} *s = source + ((h + low_h) * s_h + low_w * s_w);
+        index_t i = 0;
+        for (; i + 8 <= first; i += 8) vstore8((${V(8)})0, 0, p + i);
+        for (; i < first; i++) p[i] = 0;
+% if unit:
+        for (; i + 8 <= last; i += 8) vstore8(${load("s", "i", 8)}, 0, p + i);
+        for (; i < last; i++) p[i] = ${load("s", "i")};
+% else:
+        for (; i < last; i++) p[i] = ${load("s", "i * s_w")};
+% endif
+        for (; i < W; i++) p[i] = 0;
+    }
+}
+</%def>
+
 <%def name="wide_pad()">\
-// padded[row][i] = source[row, i + low], zero outside; a row is (n, c, d, h), and so many of them a work-item.
+${frame(unit)}
+// padded[n][c][d][h][w] = source, shifted by its margins, zero outside of it; so many rows h a work-item.
 kernel void pad(index_t rows, index_t each, index_t C, index_t D, index_t H, index_t W,
                 const global ${ctype} *restrict source, index_t offset, index_t s_n, index_t s_c, index_t s_d,
                 index_t s_h, index_t s_w, index_t SD, index_t SH, index_t SW, index_t low_d, index_t low_h,
                 index_t low_w, global T *restrict padded)
 {
-    const index_t first = get_global_id(0) * each;
-    const index_t last = min(rows, first + each);
-    const index_t begin = clamp(-low_w, (index_t)0, W), end = clamp(SW - low_w, begin, W);
-    for (index_t row = first; row < last; row++) {
-        const index_t h = row % H + low_h, d = row / H % D + low_d, c = row / H / D % C, n = row / H / D / C;
-        global T *p = padded + row * W;
-        const bool inside = h >= 0 && h < SH && d >= 0 && d < SD;
-        const index_t from = inside ? begin : W, to = inside ? end : W;
-        for (index_t i = 0; i < from; i++) p[i] = 0;
-        const global ${ctype} *s = source + (offset + n * s_n + c * s_c + d * s_d + h * s_h + low_w * s_w);
-        index_t i = from;
-% if unit:
-<% W = 8 %>\
-        for (; i + ${W} <= to; i += ${W}) vstore${W}(${load("s", "i", W)}, 0, p + i);
-        for (; i < to; i++) p[i] = ${load("s", "i")};
-% else:
-        for (; i < to; i++) p[i] = ${load("s", "i * s_w")};
-% endif
-        for (i = to; i < W; i++) p[i] = 0;
+    const index_t last = min(rows, (index_t)(get_global_id(0) + 1) * each);
+    index_t next = 0;
+    for (index_t row = get_global_id(0) * each; row < last; row = next) {
+        const index_t plane = row / H, h = row - plane * H, d = plane % D + low_d, c = plane / D % C, n = plane / D / C;
+        next = min(last, row - h + H);
+        frame(h, h + next - row, W, source + (offset + n * s_n + c * s_c + d * s_d), s_h, s_w,
+              d >= 0 && d < SD ? SH : 0, SW, low_h, low_w, padded + plane * H * W);
     }
 }
 </%def>
