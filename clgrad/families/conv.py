@@ -27,6 +27,7 @@ from .plans import Plans, check_device, form, replay, signature_of
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
 _FEW = {4: 4, 8: 6}  # points along the last axis, and lanes up to which vectors run along so many points
+_FEW_OUTPUTS = 8  # of which the gradients by their weights are sums along the last axis
 _UNROLLED = 4  # taps along the last axis up to which a kernel of whole vectors is unrolled
 
 Ints = tuple[int, ...]
@@ -99,6 +100,15 @@ class _Steps:
         k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), index=self.index,
                    part=part, **values)
         self.steps.append(Launch(k, (gsize,), (lsize,), args))
+
+    def copy(self, source: str, offset: str, strides: Ints, shape: Ints, space: Ints, low: Ints, target: Any) -> None:
+        """A launch that makes a dense array of this shape, of the accumulator's type: of planes of ``space``, from
+        ``low`` on, with zeros outside of it."""
+        rows = prod(shape[:-1])
+        each = max(1, min(_ceil(rows, 4 * self.device.facts.compute_units), _ceil(4096, shape[-1])))
+        self.add("pad", _ceil(rows, each), 1,
+                 [rows, each, *shape[1:], source, offset, *strides, *space, *low, target], out=self.acc,
+                 unit=strides[-1] == 1)
 
     def add_up(self, partial: Any, splits: int, count: int, width: int = 1, lsize: int = 1) -> None:
         """One more launch where r was split: the partial sums in one order."""
@@ -231,7 +241,7 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         most = max((lanes for points, lanes in _FEW.items() if p.j[3] >= points), default=0)
         if most >= p.M and x.j_steps[2] == 1 and p.R:
             _strips(s, p, bias, x, params["width"])
-        elif p.M == 1 and x.r_steps[2] == 1 and p.r[3] >= 4 and p.whole and bias is None:
+        elif not p.channels_in_r and p.M <= _FEW_OUTPUTS and x.r_steps[2] == 1 and p.r[3] >= (4 if p.M == 1 else 8):
             _dots(s, p, x, params)
         else:
             _tiles(s, p, bias, vectors, width, params["points"], x)
@@ -258,14 +268,11 @@ def _padded(s: _Steps, p: Problem, low: Ints, high: Ints) -> tuple[Any, Ints]:
     size = tuple(hi - lo + 1 for lo, hi in zip(low, high))
     images, channels = (p.j[0], p.r[0]) if p.channels_in_r else (p.r[0], p.j[0])
     by_image, by_channel = (p.x[1], p.x[2]) if p.channels_in_r else (p.x[2], p.x[1])
-    rows = images * channels * p.groups * size[0] * size[1]
-    each = max(1, min(_ceil(rows, 4 * s.device.facts.compute_units), _ceil(4096, size[2])))
-    buffer = s.temporary(rows * size[2])
-    s.add("pad", _ceil(rows, each), 1,
-          [rows, each, channels * p.groups, *size, "X", "x", by_image, by_channel, *p.x[3:], *p.space, *low, buffer],
-          out=s.acc, unit=p.x[5] == 1)
+    planes = channels * p.groups
+    buffer = s.temporary(images * planes * prod(size))
+    s.copy("X", "x", (by_image, by_channel, *p.x[3:]), (images, planes, *size), p.space, low, buffer)
     plane = prod(size)
-    image = channels * p.groups * plane
+    image = planes * plane
     outer = (image, plane) if p.channels_in_r else (plane, image)
     return buffer, (channels * plane, *outer, size[1] * size[2], size[2], 1)
 
@@ -315,20 +322,38 @@ def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> N
           lanes=lanes, width=width, spread=p.out[5] != 1)
 
 
+def _terms(s: _Steps, p: Problem) -> tuple[Any, Any, Ints]:
+    """A of a weight gradient, of the accumulator's type and with neighbours along r3: buffer, offset and strides."""
+    if s.ctype == s.acc and p.a[5] == 1:
+        return "A", "a", p.a
+    planes, plane = p.groups * p.M, p.r[1:]
+    buffer = s.temporary(p.r[0] * planes * prod(plane))
+    s.copy("A", "a", (p.a[2], p.a[1], *p.a[3:]), (p.r[0], planes, *plane), plane, (0, 0, 0), buffer)
+    dense = shapes.contiguous_strides((p.r[0], planes, *plane))
+    return buffer, 0, (p.M * dense[1], dense[1], dense[0], *dense[2:])
+
+
 def _dots(s: _Steps, p: Problem, x: _Source, params: dict[str, int]) -> None:
-    packed, _ = _packed(s, p, None, 1, 1)
-    width = params["width"]
-    while width > p.r[3]:
-        width //= 2
-    tiles, units = _ceil(p.J, params["points"]), 4 * s.device.facts.compute_units
-    splits = max(1, min(p.r[0], _ceil(units, p.groups * tiles), p.R // 2**13))
+    a_name, a_offset, a = _terms(s, p)
+    widths = [w for w in (16, 8, 4) if w <= min(params["width"], p.r[3])]
+    width = min(widths, key=lambda w: _ceil(p.r[3], w) * max(8, w))  # fewer than eight cost what eight do
+    panels = _ceil(p.M, 6)
+    lanes = _ceil(p.M, panels)
+    tiles = _ceil(p.J, params["sums"] // lanes)
+    points = _ceil(p.J, tiles)
+    works = p.groups * panels * tiles
+    splits = _ceil(4 * s.device.facts.compute_units, works)
+    if panels * tiles > 1:  # what several pass over should stay in a cache
+        splits = max(splits, _ceil((p.M + p.j[0]) * p.R * _ITEM[s.acc], 2**18))
+    splits = max(1, min(p.r[0], splits, p.R // 2**10))
     chunk = _ceil(p.r[0], splits)
     splits = _ceil(p.r[0], chunk)
-    count = p.groups * p.J
+    count = p.groups * p.M * p.J
     target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)
-    s.add("dots", p.groups * splits * tiles, 1,
-          [p.J, p.M, splits, chunk, *p.j[1:], *p.r, *x.args[:11], packed, target, p.out_shift, *p.out, count],
-          out=out, width=width, points=params["points"])
+    s.add("dots", works * splits, 1,
+          [p.J, p.M, splits, chunk, *p.j[1:], *p.r, *x.args[:11], a_name, a_offset, *a[:5], target, p.out_shift, *p.out,
+           count],
+          ctype=s.acc, out=out, width=width, points=points, lanes=lanes)
     s.add_up(target, splits, count, 64 // _ITEM[s.acc])
 
 

@@ -9,12 +9,13 @@
 #
 # wide: [pad ->] pack -> tile [-> sum]   X is read in place, or first copied with its margins; never unrolled to columns
 #                     -> strip           few lanes m (depthwise): vectors run along the last axis of j
-#                     -> dots [-> sum]   one lane m and many terms (depthwise weights): along the last axis of r
+#                     -> dots [-> sum]   few lanes m and many terms (gradients of few outputs' weights): along the last axis of r
 # many: tile [-> sum]                    an implicit matrix product in local memory, margins by a test
 PARAMS = {
     "points": (8,),              # wide: j of a register tile
     "vectors": (1, 2),
     "width": (4, 8, 16),
+    "sums": (12, 16, 24),        # wide: vectors of sums that few lanes are given
     "group_m": (4, 8, 16),       # many: work-items, results of each, and steps of r
     "group_n": (8, 16, 32),
     "block_m": (2, 4),
@@ -23,7 +24,8 @@ PARAMS = {
 }
 _MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
 DEFAULT = {
-    "wide": {4: {"points": 8, "vectors": 2, "width": 16}, 8: {"points": 8, "vectors": 2, "width": 8}},
+    "wide": {4: {"points": 8, "vectors": 2, "width": 16, "sums": 24},
+             8: {"points": 8, "vectors": 2, "width": 8, "sums": 24}},
     "many": {4: _MANY, 8: dict(_MANY, block_m=2)},
 }
 
@@ -45,6 +47,7 @@ def valid(params, facts, itemsize=4):
 <%
 prelude = context.lookup.get_template("prelude.mako").module
 T = acc
+I = {4: "int", 8: "long"}[prelude.SIZES[T]]
 
 
 def load(pointer, i, w=1):
@@ -375,55 +378,69 @@ kernel void strip(index_t units, index_t each, index_t M, index_t J1, index_t J2
 }
 </%def>
 
+<%def name="dots_step(at, shown)">\
+% for m in range(lanes):
+                const ${V(width)} q${m} = ${shown(load(f"a{m}", f"term + {at}", width))};
+% endfor
+% for i in range(points):
+                { const ${V(width)} p = ${shown(f"vload{width}(0, x{i} + place + {at})")};\
+% for m in range(lanes):
+ c${i}_${m} += p * q${m};\
+% endfor
+ }
+% endfor
+</%def>
+
 <%def name="wide_dots()">\
-// One lane m: a work-item sums ${points} points j in vectors that run along r3, where both operands lie together, and adds up
-// their lanes at the end.
+<% each = [(i, m) for i in range(points) for m in range(lanes)] %>\
+// Few lanes m and many terms: a work-item sums ${points} points j of ${lanes} lanes in vectors that run along r3, where both operands
+// lie together, and adds up their elements at the end. What is left of a row is read with what comes before it, masked.
 kernel void dots(index_t J, index_t M, index_t splits, index_t chunk, index_t J1, index_t J2, index_t J3, index_t R0,
                  index_t R1, index_t R2, index_t R3, const global T *restrict X, index_t x_offset, index_t x_shift,
                  index_t x_g, index_t xj0, index_t xj1, index_t xj2, index_t xj3, index_t xr0, index_t xr1, index_t xr2,
-                 const global T *restrict A, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
+                 const global ${ctype} *restrict A, index_t a_offset, index_t a_g, index_t a_m, index_t ar0, index_t ar1,
+                 index_t ar2, global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m,
                  index_t oj0, index_t oj1, index_t oj2, index_t oj3, index_t o_split)
 {
-    const index_t tiles = (J + ${points - 1}) / ${points};
+    const index_t tiles = (J + ${points - 1}) / ${points}, panels = (M + ${lanes - 1}) / ${lanes};
     index_t id = get_global_id(0);
     const index_t t = id % tiles;  id /= tiles;
-    const index_t m = id % M;  id /= M;
+    const index_t panel = id % panels;  id /= panels;
     const index_t split = id % splits;
     const index_t g = id / splits;
     const index_t first = split * chunk, last = min(R0, first + chunk);
-    const global T *a = A + (g * M + m) * (R0 * R1 * R2 * R3 + 1) + 1;
+    const index_t whole = R3 / ${width} * ${width}, rest = R3 - ${width};
+    const ${I}${width} fresh = (${I})(whole - rest) <= (${I}${width})(${", ".join(map(str, range(width)))});
+% for m in range(lanes):
+    const global ${ctype} *a${m} = A + (a_offset + g * a_g + min(panel * ${lanes} + ${m}, M - 1) * a_m);
+% endfor
     const global T *x = X + (x_offset + x_shift + g * x_g);
-    index_t place[${points}];
 % for i in range(points):
     const index_t n${i} = min(t * ${points} + ${i}, J - 1);
     const global T *x${i} = x + (n${i} / J3 / J2 / J1 * xj0 + n${i} / J3 / J2 % J1 * xj1 + n${i} / J3 % J2 * xj2 + n${i} % J3 * xj3);
-    place[${i}] = n${i} / J3 / J2 / J1 * oj0 + n${i} / J3 / J2 % J1 * oj1 + n${i} / J3 % J2 * oj2 + n${i} % J3 * oj3;
-    ${V(width)} c${i} = 0;
-    T s${i} = 0;
+    const index_t to${i} = n${i} / J3 / J2 / J1 * oj0 + n${i} / J3 / J2 % J1 * oj1 + n${i} / J3 % J2 * oj2 + n${i} % J3 * oj3;
+    ${V(width)} ${", ".join(f"c{i}_{m} = 0" for m in range(lanes))};
 % endfor
     for (index_t r0 = first; r0 < last; r0++)
     for (index_t r1 = 0; r1 < R1; r1++)
     for (index_t r2 = 0; r2 < R2; r2++) {
-        const index_t at = r0 * xr0 + r1 * xr1 + r2 * xr2;
-        const global T *q = a + ((r0 * R1 + r1) * R2 + r2) * R3;
-        index_t r = 0;
-        for (; r + ${width} <= R3; r += ${width}) {
-            const ${V(width)} p = vload${width}(0, q + r);
-% for i in range(points):
-            c${i} += p * vload${width}(0, x${i} + at + r);
-% endfor
+        const index_t place = r0 * xr0 + r1 * xr1 + r2 * xr2, term = r0 * ar0 + r1 * ar1 + r2 * ar2;
+        for (index_t r = 0; r < whole; r += ${width}) {
+${dots_step("r", str)}\
         }
-        for (; r < R3; r++) {
-% for i in range(points):
-            s${i} += q[r] * x${i}[at + r];
-% endfor
+        if (whole < R3) {
+${dots_step("rest", lambda value: f"as_{V(width)}(as_{I}{width}({value}) & fresh)")}\
         }
     }
-    out += o_shift + g * o_g + m * o_m + split * o_split;
-% for i in range(points):
-    if (t * ${points} + ${i} < J) {
-        const T total = s${i}${"".join(f" + c{i}.s{'0123456789abcdef'[k]}" for k in range(width))};
-        ${store(f"place[{i}]", "total")}
+    out += o_shift + g * o_g + panel * ${lanes} * o_m + split * o_split;
+% for i, m in each:
+    if (t * ${points} + ${i} < J && panel * ${lanes} + ${m} < M) {
+<% name, left = f"c{i}_{m}", width // 2 %>\
+% while left > 1:
+        const ${V(left)} s${left} = ${name}.lo + ${name}.hi;
+<% name, left = f"s{left}", left // 2 %>\
+% endwhile
+        ${store(f"to{i} + {m} * o_m", f"{name}.lo + {name}.hi")}
     }
 % endfor
 }

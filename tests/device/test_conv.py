@@ -18,7 +18,8 @@ from clgrad.ops import conv
 from clgrad.testing import assert_close, gradcheck, on_device
 
 # (input, weight, stride, padding, dilation, groups): what changes the tiles: few and many lanes, points that straddle
-# rows and images, one tap, more margin than input, strides beyond the kernel, a long sum over few points, depthwise.
+# rows and images, one tap, more margin than input, strides beyond the kernel, a long sum over few points, depthwise,
+# few outputs with rows that no vector divides.
 GEOMETRIES = [
     ((2, 3, 6, 7), (5, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
     ((3, 20, 5, 5), (37, 20, 3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1), 1),
@@ -32,6 +33,7 @@ GEOMETRIES = [
     ((2, 6, 9, 20), (12, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 6),
     ((1, 6, 9, 37), (6, 1, 3, 5), (1, 2), ((1, 1), (2, 2)), (2, 1), 6),
     ((3, 5, 7, 19), (3, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((4, 3, 13, 27), (7, 3, 2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
     ((9, 2, 17), (3, 2, 4), (2,), ((1, 2),), (1,), 1),
     ((2, 4, 4, 5, 6), (6, 2, 2, 3, 2), (1, 2, 1), ((1, 0), (1, 1), (0, 1)), (2, 1, 1), 2),
 ]
@@ -71,6 +73,15 @@ def test_dtypes(dtype: str, form, rng: np.random.Generator) -> None:
     if dtype == "float64" and not form.facts.fp64:
         pytest.skip("the device has no float64")
     _three(GEOMETRIES[1], rng, dtype, from_host)
+
+
+@pytest.mark.parametrize(("dtype", "layout"), [("float16", "sliced"), ("float32", "transposed")])
+def test_gradient_of_few_weights(dtype: str, layout: str, form, rng: np.random.Generator) -> None:
+    """Sums along rows of operands that are copied first: a storage type, rows that do not lie together."""
+    x, g = _integers(rng, (3, 2, 6, 14), dtype), _integers(rng, (3, 2, 6, 12), dtype)
+    rest = ((1, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    assert_close(conv.convolution_weight(on_device(g, layout), on_device(x, layout), *rest),
+                 conv.convolution_weight.op.ref(g.astype(np.float64), x.astype(np.float64), *rest), dtype=dtype)
 
 
 @pytest.mark.parametrize("layout", ["transposed", "sliced"])
