@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..core.config import config
 from ..core.errors import DeviceError
 from .device import device as find_device
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .device import Device
     from .program import Kernel
 
+_FILLED = 1 << 20  # bytes from which on a kernel fills memory
 _recent: deque[str] = deque(maxlen=8)  # named when a device is lost: the fault may be older than the call that fails
 
 
@@ -260,7 +262,19 @@ def fill(device: Device, buffer: Any, value: np.generic, count: int) -> None:
     if count:
         pattern = np.asarray(value)
         size = count * pattern.nbytes
-        _copy(device, lambda cl: cl.enqueue_fill_buffer(device.queue, buffer, pattern, 0, size), "fill")
+        if device.wide_core and size >= _FILLED and pattern.nbytes <= 8:  # drivers do it on one core
+            _fill_by_kernel(device, buffer, pattern, size)
+        else:
+            _copy(device, lambda cl: cl.enqueue_fill_buffer(device.queue, buffer, pattern, 0, size), "fill")
+
+
+def _fill_by_kernel(device: Device, buffer: Any, pattern: np.ndarray, size: int) -> None:
+    from .program import kernel
+
+    stream = size >= kernels.template("elementwise").module.DEFAULT["wide"]["stream"]
+    k = kernel(device, "fill", "fill", "PLl", "fill", stream=stream)
+    bits = int.from_bytes(pattern.tobytes() * (8 // pattern.nbytes), "little")
+    launch(k, (4 * device.facts.compute_units,), (1,), buffer, bits, size, nbytes=size)
 
 
 def _copy(device: Device, run: Callable[[Any], None], what: str) -> None:

@@ -446,6 +446,9 @@ def test_fill_and_the_two_doors(device: Device, d: dtypes.DType) -> None:
         filled = clgrad.full((3, 5), value, dtype=d)
         assert filled.dtype is d
         np.testing.assert_array_equal(filled.numpy(), np.full((3, 5), value, d.np))
+        for nbytes in (1 << 20, 1 << 24):  # by a kernel, perhaps; neither a whole number of vectors
+            n = nbytes // d.itemsize + 5
+            np.testing.assert_array_equal(clgrad.full((n,), value, dtype=d).numpy(), np.full(n, value, d.np))
     host = np.array(values * 9, d.np)
     back = from_host(host).numpy()
     assert back.dtype == host.dtype
