@@ -12,7 +12,7 @@ from ..runtime.program import kernel
 from .plans import INT_BYTES, index_type, letter, workers
 
 _LEAST = 4096  # rows of a chunk, at least
-_LONG = 1 << 14  # rows from which on listing pays
+_LONG = 1 << 12  # rows from which on listing pays
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core import dtypes
 from ..core.errors import DTypeError, bad
-from ..ndarray import Array, empty, same_device
+from ..ndarray import Array, empty, full, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
@@ -167,6 +167,20 @@ def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at
            rows.size, inner, bands, strip, strips, units, nbytes=2 * values.size * values.itemsize)
     x.storage.version += 1
     return x
+
+
+def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """Zeros of ``shape`` with g's slices added at the positions of ``index``, in its order: take in reverse."""
+    out = full(shape, 0, g.dtype.accumulator, g.device)
+    if g.size == 0:
+        return out.astype(g.dtype)
+    sizes = prod(shape[:axis]), prod(shape[axis + 1:])
+    target = out.reshape((sizes[0], shape[axis], sizes[1]))
+    values = g.astype(out.dtype).contiguous().reshape((sizes[0], index.size, sizes[1]))
+    rows = rows_of(op, target, [(index.contiguous().reshape((index.size,)), shape[axis], axis)], (index.size,))
+    put(op, target, rows, values, (1,), 1, True)
+    out.storage.version = 0
+    return out.astype(g.dtype)
 
 
 def _bands(device: Device, lines: int, count: int, rows: int) -> int:

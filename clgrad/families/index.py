@@ -9,7 +9,7 @@ from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
-from ..ndarray import Array, empty, full, same_device
+from ..ndarray import Array, empty, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
@@ -75,28 +75,6 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
     launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,
            watch(device, op), x.shape[axis], length, inner, axis, units, nbytes=2 * out.nbytes)
     return out
-
-
-def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int) -> Array:
-    """Zeros of ``shape`` with g's slices added at the positions of ``index``: take in reverse."""
-    accumulate = _accumulator(g.dtype)
-    out = full(shape, 0, accumulate, g.device)
-    if g.size == 0:
-        return out.astype(g.dtype)
-    source, index = g.astype(accumulate).contiguous(), index.contiguous()
-    outer, inner, length, rows = prod(shape[:axis]), prod(shape[axis + 1:]), index.size, shape[axis]
-    i = index_type(source.storage.nbytes, out.nbytes, index.storage.nbytes)
-    c = letter(i)
-    k = _kernel(op, "take_add", source, index, "PP" + c + "P" + c + "P" + c * 9, i)
-    strip = 64 if g.device.wide_core else 1
-    strips = -(-inner // strip)
-    band, bands = banded(g.device, rows, outer * strips, length)
-    units = outer * strips * bands
-    gsize, lsize = _sizes(g.device, k, units, length)
-    launch(k, gsize, lsize, out.storage.buffer, source.storage.buffer, source.offset, index.storage.buffer,
-           index.offset, watch(g.device, op), rows, length, inner, axis, band, bands, strip, strips, units,
-           nbytes=g.nbytes)
-    return out.astype(g.dtype)
 
 
 def _accumulator(d: DType) -> DType:

@@ -1,7 +1,6 @@
 ## Reading and adding at positions that an index array names.
 ##
 ##   take:       out[o, j, i] = x[o, index[j], i]
-##   take_add:   out[o, r, i] = sum of g[o, j, i] over the j with index[j] == r         (gathered, so deterministic)
 ##   along:      out[..., j, ...] = x[..., index[..., j, ...], ...]
 ##   along_add:  out[..., index[..., j, ...], ...] += src[..., j, ...]                  (one line after the other)
 ##   one_hot:    out[i, c] = (index[i] == c)
@@ -67,28 +66,6 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         else ${prelude.store(ctype, T, "out", "e", prelude.load(ctype, T, "x", "from"))}
     }
 % endif
-}
-% elif kind == "take_add":
-kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
-                        index_t at_offset, global long *fault, index_t rows, index_t length, index_t inner,
-                        index_t axis, index_t band, index_t bands, index_t strip, index_t strips, index_t units)
-{
-    // A unit owns a band of rows and a strip of columns of `out`, which is zero before, and reads every index.
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
-        const index_t i0 = (u % strips) * strip;
-        const index_t i1 = min(i0 + strip, inner);
-        const index_t r0 = ((u / strips) % bands) * band;
-        const index_t o = u / (strips * bands);
-        for (index_t j = 0; j < length; ++j) {
-            const index_t row = checked(at[at_offset + j], rows, axis, fault);
-            if (row < r0 || row >= min(r0 + band, rows)) continue;
-            for (index_t i = i0; i < i1; ++i) {
-                const index_t at = (o * rows + row) * inner + i;
-                const index_t from = x_offset + (o * length + j) * inner + i;
-                ${add}
-            }
-        }
-    }
 }
 % elif kind == "one_hot":
 kernel void ${function}(global ${ctype} *out, const global ${itype} *at, index_t at_offset, global long *fault,

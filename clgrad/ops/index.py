@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core import shapes
 from ..core.errors import DTypeError, ShapeError, bad
+from ..families import fancy
 from ..families import index as family
 from ..ndarray import Array
 from ..table import ZERO_GRAD, Case
@@ -28,9 +29,9 @@ def _take(x: Array, index: Array, dim: int | None) -> Array:
 
 def _take_backward(g: Array, index: Array, shape: tuple[int, ...], dim: int | None) -> Array:
     if dim is None:
-        flat = family.take_add("take_backward", g, index, (int(np.prod(shape)),), 0)
+        flat = fancy.take_add("take_backward", g, index, (int(np.prod(shape)),), 0)
         return reshape(flat, shape)
-    return family.take_add("take_backward", g, index, shape, shapes.axis_index("take", dim, len(shape)))
+    return fancy.take_add("take_backward", g, index, shape, shapes.axis_index("take", dim, len(shape)))
 
 
 def _take_backward_ref(g: Any, index: Any, shape: tuple[int, ...], dim: int | None) -> Any:
