@@ -72,6 +72,8 @@ SETTINGS = (
             "forbid: decompositions that run in the host's LAPACK (qr, svd, eigh, ...) raise instead"),
     Setting("tune", _choice("use", "off", "auto"), "use",
             "tuned parameters: use those known, off, or auto: tune each new problem when it is first met"),
+    Setting("matrix_units", _choice("auto", "off"), "auto",
+            "auto: float16 and bfloat16 products by a GPU's matrix units where they were found right"),
     Setting("progress", _flag, True, "say on stderr that kernels are being built for the first time"),
 )
 

@@ -23,6 +23,7 @@ from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.launch import Launch
 from ..runtime.program import kernel
+from . import matrix_units
 from .elementwise import Expression
 from .plans import Plans, check_device, form, replay, signature_of
 
@@ -103,6 +104,7 @@ class Step:
     gsize: int
     lsize: int
     args: tuple
+    template: str = "matmul"
 
 
 @dataclass
@@ -118,9 +120,10 @@ class Steps:
         self.temporaries.append(max(1, size))
         return "temp", len(self.temporaries) - 1
 
-    def add(self, part: str, gsize: int, lsize: int, args: list, function: str | None = None, **values: Any) -> None:
+    def add(self, part: str, gsize: int, lsize: int, args: list, function: str | None = None,
+            template: str = "matmul", **values: Any) -> None:
         self.steps.append(Step(function or part, {**self.common, "part": part, **PLAIN, **values}, gsize, lsize,
-                               tuple(args)))
+                               tuple(args), template))
 
 
 PLAIN = {"before": "", "after": "", "activation": None}  # template values of sums that are stored as they are
@@ -130,11 +133,15 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[str, int] | None = None) -> Steps:
-    """The launches of a problem in one kernel form; ``params`` overrides defaults, and with them the choice of tile."""
+def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[str, int] | None = None,
+               unit: str = "") -> Steps:
+    """The launches of a problem in one kernel form; ``params`` overrides defaults, and with them the choice of tile.
+    ``unit`` names the matrix unit that multiplies, "" for none."""
     steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index})
     chosen = {**kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]], **(params or {})}
-    if shape == "many":
+    if shape == "many" and unit:
+        _matrix(steps, p, unit, facts)
+    elif shape == "many":
         _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
@@ -322,13 +329,37 @@ def _many(s: Steps, p: Problem, params: dict[str, int] | None, facts: Facts) -> 
         blocks = _ceil(L, items // team if along == "k" else items)
         head, tail = [L, p.K], [x_name, x.offset, x.batch, x.k, w_name, w.offset, w.batch, w.row, w.k]
     else:
-        part = "tile"
-        values = {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k", **params}
-        blocks = _many_groups(p, params)
-        head = [p.M, p.N, p.K]
-        tail = ["A", p.a.offset, p.a.batch, p.a.row, p.a.k, "B", p.b.offset, p.b.batch, p.b.k, p.b.row]
+        part, blocks, values = "tile", _many_groups(p, params), {**_along(p), **params}
+        head, tail = [p.M, p.N, p.K], _two_operands(p)
+    _split(s, p, part, blocks, items, facts, head, tail, values)
+
+
+def _matrix(s: Steps, p: Problem, unit: str, facts: Facts) -> None:
+    """A product by matrix units: as many launches, of the same arguments, as one by ordinary tiles."""
+    params = matrix_units.tile_for(p.M, p.N, p.batch, facts)
+    if params is None:
+        _many(s, p, None, facts)
+    else:
+        _split(s, p, "matrix", matrix_units.groups(p.M, p.N, params), 32 * params["warps_m"] * params["warps_n"],
+               facts, [p.M, p.N, p.K], _two_operands(p),
+               {"template": "matrix_units", "unit": unit, **_along(p), **params})
+
+
+def _along(p: Problem) -> dict[str, str]:
+    """Along which axis neighbouring work-items read."""
+    return {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k"}
+
+
+def _two_operands(p: Problem) -> list:
+    return ["A", p.a.offset, p.a.batch, p.a.row, p.a.k, "B", p.b.offset, p.b.batch, p.b.k, p.b.row]
+
+
+def _split(s: Steps, p: Problem, part: str, blocks: int, items: int, facts: Facts, head: list, tail: list,
+           values: dict[str, Any]) -> None:
+    """Work-groups of ``items`` for ``blocks`` parts of each product, and of K in as many splits as units want work."""
     splits = max(1, min(_ceil(4 * facts.compute_units, p.batch * blocks), p.K // 256))
-    chunk = _ceil(_ceil(p.K, splits), params["tile_k"]) * params["tile_k"]  # so that every split's vectors are aligned
+    step = values.get("tile_k", 16)  # the vectors of every split shall be aligned
+    chunk = _ceil(_ceil(p.K, splits), step) * step
     splits = _ceil(p.K, chunk)
     finish = _finish(s, splits, 1, min(64, items), line=part == "vector")
     s.add(part, p.batch * splits * blocks * items, items,
@@ -473,16 +504,36 @@ def _layout(p: Problem) -> str:
     return a + b + (f"/{shared}" if shared else "")
 
 
-def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType) -> _Plan:
+def _matrix_unit(p: Problem, device: Device, shape: str, params: dict[str, int] | None) -> str:
+    """The matrix unit for a problem: of tuned parameters, ordinary tiles were faster."""
+    if shape != "many" or params is not None or p.ctype not in matrix_units.DTYPES or min(p.M, p.N, p.K) < 16:
+        return ""
+    return matrix_units.unit_of(device, p.ctype, _by_unit)
+
+
+def _by_unit(x: Array, y: Array, unit: str) -> Array:
+    """x @ y for two matrices, by a matrix unit that nobody trusts yet."""
+    problem = _problem(x, y, (), x.dtype)
+    assert problem is not None
+    found = _plan(problem, x.device, "many", False, (problem.M, problem.N), x.dtype, unit)
+    out = Array(Storage(x.device, found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
+    replay(found.launches, x.device, found.temporaries, {
+        "A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset, "b": y.offset}, 0)
+    return out
+
+
+def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType,
+          unit: str | None = None) -> _Plan:
     index = "long" if large else "int"
     params = tuned.params(device, "matmul", dtype.name, _layout(p), (p.M, p.K, p.N, p.batch), None)
-    steps = plan_steps(p, device.facts, shape, index, params)
+    unit = _matrix_unit(p, device, shape, params) if unit is None else unit
+    steps = plan_steps(p, device.facts, shape, index, params, unit)
     item = _ITEM[p.acc]
-    if index == "int" and max((*steps.temporaries, p.batch * (p.M + 64) * (p.N + 64))) >= 2**29:
-        steps = plan_steps(p, device.facts, shape, "long", params)
+    if index == "int" and max((*steps.temporaries, p.batch * (p.M + 128) * (p.N + 128))) >= 2**29:
+        steps = plan_steps(p, device.facts, shape, "long", params, unit)
     launches = []
     for s in steps.steps:
         signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
-        k = kernel(device, "matmul", s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
+        k = kernel(device, s.template, s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
         launches.append(Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K))
     return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), Layout.dense(result, dtype, device))

@@ -101,12 +101,21 @@ def pieces(n):
 %>
 <% prelude = context.lookup.get_template("prelude.mako").module %>\
 ${prelude.extensions(acc, ctype, out)}\
+${activations({1, 4, context.get("width", 1)} if form == "wide" else {1, lanes(acc)})}\
+% if form == "wide":
+${{"pack": wide_pack, "tile": wide_tile, "dot": wide_dot, "vector": wide_vector, "sum": wide_sum}[part]()}
+% else:
+${{"tile": many_tile, "vector": many_vector, "sum": many_sum}[part]()}
+% endif
+
+## The activation of an ending, for values alone and for vectors.
+<%def name="activations(widths)">\
 % if activation:
 <%
-    functions = context.lookup.get_template("functions.mako").module
+    prelude, functions = (context.lookup.get_template(f"{name}.mako").module for name in ("prelude", "functions"))
     own = functions.used(activation[1], acc, form)
 %>\
-% for n in sorted({1, 4, context.get("width", 1)} if form == "wide" else {1, lanes(acc)}):
+% for n in sorted(widths):
 #define T ${prelude.vec(acc, n)}
 #define K(v) ((T)(${'v' if acc == 'double' else 'v##f'}))
 #define ZERO ((T)(0))
@@ -122,12 +131,7 @@ static inline T activate${n}(T ${activation[0]}) { return ${activation[1]}; }
 #undef ONE
 % endfor
 % endif
-% if form == "wide":
-${{"pack": wide_pack, "tile": wide_tile, "dot": wide_dot, "vector": wide_vector, "sum": wide_sum}[part]()}
-% else:
-${{"tile": many_tile, "vector": many_vector, "sum": many_sum}[part]()}
-% endif
-
+</%def>\
 <%def name="madd(c, a, b)">\
 ${c} += ${a} * ${b};\
 </%def>
@@ -574,8 +578,21 @@ static inline ${acc}${n} fetch(global const ${ctype} *p, const bool aligned, con
 </%def>
 ## Whether all vectors of an operand can be had by one load each: its unit stride lies along them, its lines begin at
 ## multiples of their size.
-<%def name="is_aligned(pointer, n, step, line)">\
-${step} == 1 && (${line} & ${n - 1}) == 0 && ((size_t)${pointer} & (${n} * sizeof(${ctype}) - 1)) == 0\
+<%def name="is_aligned(pointer, n, step, line, kept='')">\
+${step} == 1 && (${line} & ${n - 1}) == 0 && ((size_t)${pointer} & (${n} * sizeof(${kept or ctype}) - 1)) == 0\
+</%def>
+
+## The vector v ends and leaves, or what of it lies before the edge: row i and column `at` from the results' place m, n on.
+<%def name="ended_vector(L, i, at)">\
+                const ${index} left = N - n - ${at};
+                if (left >= ${L}) {
+                    v = ${ended(L, "v", i, str(at))};
+                    if (c_aligned) { ${store_aligned(L, "v", f"c + {i} * N + {at}")} } else { ${store_vector(L, "v", f"c + {i} * N + {at}")} }
+                } else {
+                    ${acc} edge[${L}];
+                    vstore${L}(v, 0, edge);
+                    for (int j = 0; j < left; j++) { ${store(capture(ended, 1, "edge[j]", i, f"({at} + j)"), f"c + {i} * N + {at} + j")} }
+                }
 </%def>
 
 <%def name="many_tile()">\
@@ -636,7 +653,7 @@ const int i = ${e} % ${tile // L} * ${L}, k = ${e} / ${tile // L};\
         {
             ${places(p, tile, along)}
             const ${index} x = ${first} + i, y = ${k0} + k;
-            ${name.lower()}${p} = fetch(${name} + x * ${line} + y * ${step}, ${name.lower()}_aligned, \
+            ${name.lower()}${p} = fetch(${name} + min(x, ${end} - 1) * ${line} + min(y, k1 - 1) * ${step}, ${name.lower()}_aligned, \
 % if along == "k":
 x < ${end} ? k1 - y : 0, ${step});
 % else:
@@ -696,7 +713,7 @@ ${keep("now")}\
     const ${index} m = m0 + row * ${L}, n = n0 + column * ${L};
     global ${out} *c = C + split * c_split + b * c_b + m * N + n;
 ${ending_start("b", "m", "n")}\
-    const bool c_aligned = N % ${L} == 0 && ((size_t)C & (${L} * sizeof(${out}) - 1)) == 0;
+    const bool c_aligned = ${is_aligned("C", L, "1", "N", out)};
     // One row at a time, chosen among the registers: the text of an ending stands here once, not ${block_m} times.
     for (int r = 0; r < ${block_m}; r++) {
         const ${index} i = r / ${L} * ${group_m * L} + r % ${L};
@@ -708,15 +725,7 @@ ${ending_start("b", "m", "n")}\
 % for i in range(1, block_m):
                 v = r == ${i} ? c${i}_${j} : v;
 % endfor
-                const ${index} left = N - n - ${at};
-                if (left >= ${L}) {
-                    v = ${ended(L, "v", "i", str(at))};
-                    if (c_aligned) { ${store_aligned(L, "v", f"c + i * N + {at}")} } else { ${store_vector(L, "v", f"c + i * N + {at}")} }
-                } else {
-                    ${acc} edge[${L}];
-                    vstore${L}(v, 0, edge);
-                    for (int j = 0; j < left; j++) { ${store(capture(ended, 1, "edge[j]", "i", f"({at} + j)"), f"c + i * N + {at} + j")} }
-                }
+${ended_vector(L, "i", at)}\
             }
 % endfor
         }

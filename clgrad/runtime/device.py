@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -241,7 +242,12 @@ def _run_probe(device: Device) -> Verdict:
 
 def verdict_path(fingerprint: str) -> Path:
     """Where the verdict on a device, known by its fingerprint, is remembered."""
-    return config.cache_dir / "verdicts" / f"{fingerprint}-{_PROBE_VERSION}.json"
+    return verdict_folder() / f"{fingerprint}-{_PROBE_VERSION}.json"
+
+
+def verdict_folder() -> Path:
+    """Where verdicts are remembered."""
+    return config.cache_dir / "verdicts"
 
 
 def _alive(pid: int) -> bool:
@@ -257,7 +263,11 @@ def _alive(pid: int) -> bool:
 
 
 def _judge(device: Device, refresh: bool) -> Verdict:
-    path = verdict_path(device.fingerprint)
+    return remembered(verdict_path(device.fingerprint), lambda: _run_probe(device), refresh)
+
+
+def remembered(path: Path, probe: Callable[[], Verdict], refresh: bool = False) -> Verdict:
+    """The verdict of a file, or that of a probe, kept there. A process that dies in the probe leaves its mark."""
     if not refresh:
         known = _read_verdict(path)
         if known is not None:
@@ -265,7 +275,7 @@ def _judge(device: Device, refresh: bool) -> Verdict:
     write_json(path, {"probing": os.getpid()})
     try:
         with drivers.batch_workers():
-            verdict = _run_probe(device)
+            verdict = probe()
     except BaseException:  # interrupted by the user, which is no fault of the driver's
         write_json(path, {})
         raise

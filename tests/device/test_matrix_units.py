@@ -1,0 +1,172 @@
+"""The kernel for matrix units, its instruction emulated; and the gate before it, which every failure must close."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clgrad
+from clgrad import kernels
+from clgrad.core import dtypes
+from clgrad.core.errors import BuildError
+from clgrad.families import matmul as family
+from clgrad.families import matrix_units, plans
+from clgrad.ndarray import from_host
+from clgrad.ops.elementwise import relu
+from clgrad.runtime.device import Verdict
+from clgrad.runtime.launch import launch
+from clgrad.testing import assert_close, on_device
+
+MODULE = kernels.template("matrix_units").module
+DTYPES = ("float16", "bfloat16")
+# Few fragments: each product of two is a barrier's worth of code where it is emulated.
+TILES = ({"warps_m": 1, "warps_n": 4, "fragments_m": 4, "fragments_n": 2, "tile_k": 32},
+         {"warps_m": 2, "warps_n": 1, "fragments_m": 1, "fragments_n": 4, "tile_k": 64})
+
+
+@pytest.fixture
+def emulated(device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Products go to the emulated unit; the labels of what is launched."""
+    launched: list[str] = []
+    monkeypatch.setattr(matrix_units, "unit_of", lambda *_: "emulated")
+    monkeypatch.setattr(plans, "launch", lambda k, *a, **work: launched.append(k.label) or launch(k, *a, **work))
+    monkeypatch.setattr(MODULE, "TILES", TILES[1:])
+    plans.forget()
+    yield launched
+    plans.forget()
+
+
+def _exact(rng: np.random.Generator, M: int, K: int, N: int, dtype: str, batch: tuple = ()) -> tuple:
+    """Whole numbers and their product, rounded once: float32 sums are exact, sums in 16 bits would not be."""
+    kept = dtypes.dtype(dtype).np
+    a, b = rng.integers(-3, 8, (*batch, M, K)).astype(kept), rng.integers(-3, 8, (*batch, K, N)).astype(kept)
+    return a, b, (a.astype(np.float64) @ b.astype(np.float64)).astype(kept)
+
+
+@pytest.mark.parametrize("number", range(len(TILES)))
+@pytest.mark.parametrize("layouts", [("contiguous", "contiguous"), ("transposed", "transposed"),
+                                     ("sliced", "transposed"), ("contiguous", "sliced")])
+def test_products_to_the_last_bit(layouts: tuple, number: int, rng: np.random.Generator, emulated: list,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "TILES", TILES[number:number + 1])
+    dtype = DTYPES[number]
+    rows, columns, _ = MODULE.tile(TILES[number])
+    for M, K, N in ((rows, 64, columns), (rows + 3, 49, columns + 5), (17, 620, 40)):
+        a, b, expected = _exact(rng, M, K, N, dtype)
+        got = family.matmul(*(on_device(v, layout) for v, layout in zip((a, b), layouts)), "many").numpy()
+        np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64), err_msg=f"{M} {K} {N}")
+    assert set(emulated) == {"matmul.matrix", "matmul.sum"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batches_and_endings(dtype: str, rng: np.random.Generator, emulated: list) -> None:
+    a, b, product = _exact(rng, 20, 33, 70, dtype, (3,))
+    bias, rest = (rng.integers(-9, 9, s).astype(a.dtype) for s in ((70,), (3, 20, 70)))
+    assert_close(family.matmul(from_host(a), from_host(b), "many"), product)
+    total = a.astype(np.float64) @ b.astype(np.float64) + bias.astype(np.float64)
+    exact = np.maximum(total, 0) + rest.astype(np.float64)
+    got = family.matmul(from_host(a), from_host(b), "many", before=from_host(bias), after=from_host(rest),
+                        activation=relu.op.run.expression)
+    assert got.dtype.name == dtype
+    np.testing.assert_array_equal(got.numpy().astype(np.float64), exact.astype(a.dtype).astype(np.float64))
+    a[1, 4, 7] = np.nan
+    out = family.matmul(from_host(a), from_host(b), "many").numpy().astype(np.float32)
+    assert np.isnan(out[1, 4]).all()
+    assert np.isnan(out).sum() == 70
+    assert set(emulated) == {"matmul.matrix"}
+
+
+def test_other_products_do_not_go_there(rng: np.random.Generator, emulated: list) -> None:
+    for M, K, N, dtype in ((32, 32, 32, "float32"), (8, 64, 64, "float16"), (64, 64, 1, "float16")):
+        a, b = (rng.standard_normal(s).astype(dtype) for s in ((M, K), (K, N)))
+        family.matmul(from_host(a), from_host(b), "many")
+        family.matmul(from_host(a), from_host(b), "wide")
+    assert "matmul.matrix" not in emulated
+
+
+def test_every_choice_of_parameters_renders(both_forms: dict) -> None:
+    names, facts = list(MODULE.PARAMS), both_forms["many"].facts
+    taken = [p for p in (dict(zip(names, values)) for values in itertools.product(*MODULE.PARAMS.values()))
+             if MODULE.valid(p, facts)]
+    assert len(taken) > 20
+    assert all(t in taken for t in MODULE.TILES)
+    for number, params in enumerate(taken):
+        ctype = ("half", "bf16")[number % 2]
+        along = (("k", "m"), ("n", "k"), ("k", "k"), ("m", "n"))[number % 4]
+        text = kernels.render("matrix_units", **params, function="matrix", form="many", part="matrix", ctype=ctype,
+                              acc="float", out=("float", ctype)[number // 2 % 2], index="int", unit="ptx",
+                              a_along=along[0], b_along=along[1], **family.PLAIN)
+        assert text.count("MULTIPLY(x") == params["fragments_m"] * params["fragments_n"]
+        assert {"half": ".f32.f16.f16.f32", "bf16": ".f32.bf16.bf16.f32"}[ctype] in text
+        assert "shown" not in text
+
+
+# The gate ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nvidia(device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> clgrad.Device:
+    """A device that says it is NVIDIA's, on which nothing is known of its units."""
+    other = clgrad.Device(device._cl, f"{device.key}/{tmp_path.name}", device.index)  # kernels belong to their Device
+    other.vendor = "NVIDIA Corporation"
+    monkeypatch.setattr(matrix_units, "_verdicts", {})
+    monkeypatch.setattr(MODULE, "TILES", TILES[1:])
+    with clgrad.config.override(cache_dir=tmp_path, form="many"):
+        yield other
+
+
+def _product(device: clgrad.Device, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The launches of a right product on a device."""
+    plans.forget()
+    launched: list[str] = []
+    a, b, expected = _exact(rng, 20, 33, 40, "float16")
+    x, y = from_host(a, None, device), from_host(b, None, device)
+    assert_close(family.matmul(x, y), expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "launch", lambda k, *x, **work: launched.append(k.label) or launch(k, *x, **work))
+        assert_close(family.matmul(x, y), expected)
+    plans.forget()
+    return launched
+
+
+def test_a_driver_that_does_not_know_the_instruction(nvidia, rng: np.random.Generator, monkeypatch) -> None:
+    """No CPU driver builds PTX: the real gate, the real kernel, and a refusal that is remembered."""
+    assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
+    (known,) = matrix_units._verdicts.values()
+    assert not known.ok
+    assert known.reason
+    assert nvidia.lost is None
+    monkeypatch.setattr(matrix_units, "_verdicts", {})
+    monkeypatch.setattr(matrix_units, "_validate", lambda *_: pytest.fail("asked again"))
+    assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
+
+
+@pytest.mark.parametrize("multiply", ["right", "wrong", "refused"])
+def test_what_a_unit_computes_decides(multiply: str, nvidia, rng: np.random.Generator, monkeypatch) -> None:
+    monkeypatch.setattr(matrix_units, "_UNITS", {"nvidia": "emulated"})
+    real = family._by_unit
+
+    def by_unit(x, y, unit: str):
+        if multiply == "refused":
+            raise BuildError("this driver has no such instruction")
+        return real(x, y, unit) if multiply == "right" else real(x, y, unit) + real(x, y, unit).eq(12)
+
+    monkeypatch.setattr(family, "_by_unit", by_unit)
+    used = _product(nvidia, rng, monkeypatch)
+    (known,) = matrix_units._verdicts.values()
+    assert used == (["matmul.matrix"] if multiply == "right" else ["matmul.tile"])
+    assert known.ok is (multiply == "right")
+    assert {"right": "", "wrong": "are wrong", "refused": "no such instruction"}[multiply] in known.reason
+
+
+def test_who_is_never_asked(nvidia, rng: np.random.Generator, monkeypatch) -> None:
+    monkeypatch.setattr(matrix_units, "verdict", lambda *_: pytest.fail("asked"))
+    with clgrad.config.override(matrix_units="off"):
+        assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
+    nvidia.vendor = "Another"
+    assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
+    monkeypatch.setattr(matrix_units, "verdict", lambda *_: Verdict(True))
+    assert matrix_units.unit_of(nvidia, "float", None) == ""
