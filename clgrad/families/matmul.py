@@ -383,7 +383,7 @@ def _many_tile(p: Problem, facts: Facts) -> dict[str, int]:
             1 + 1.5 / t["block_m"] + 1.5 / t["block_n"])
 
     tiles = kernels.template("matmul").module.MANY_TILES[_ITEM[p.acc]]
-    return min(tiles[1:] if facts.unified_memory and not facts.wide_core else tiles, key=cost)
+    return min(tiles[2:] if facts.unified_memory and not facts.wide_core else tiles, key=cost)
 
 
 def _fitting(params: dict[str, int], facts: Facts, itemsize: int) -> dict[str, int]:

@@ -28,26 +28,27 @@ PARAMS = {
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
 _WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**18, "pack_a_bytes": 2**22,
          "pack_b_bytes": 2**23}
-# Tiles of the many-core form, by the sizes of the group and of a work-item's block. Of 256 work-items each (8 warps,
-# 4 wavefronts, 16 sub-groups of 16), with 32-bit sums:
+# Tiles of the many-core form, with 32-bit sums. Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates,
+# none of them spilled; groups and warps are those that an SM with 64 K registers and 64 KB of local memory holds.
 #
-#   tile         registers   local memory   groups that an NVIDIA SM (64 K registers, 48 to 228 KB) holds
-#   128 x 128    ~112        16.5 KB        2: a quarter of its warps, each with 64 sums that do not wait for each other
-#   64 x 64      ~56         17.0 KB        4: half of its warps
-#   32 x 32      ~56         8.5 KB         8 of 64 work-items, for small results
+#   tile        work-items   block   registers   local memory   an SM holds
+#   64 x 128    128          8 x 8   139         12.5 KB        3 groups, 12 of 64 warps, each with 64 sums in flight
+#   64 x 64     128          8 x 4   85          8.5 KB         5 groups, 20 warps
+#   64 x 64     256          4 x 4   64          17.0 KB        3 groups, 24 warps
+#   32 x 32     64           4 x 4   80          9.0 KB         7 groups, 14 warps: small results
 #
-# An AMD CU (256 KB of vector registers, 64 KB of local memory) holds 2 to 3 groups of either large tile; a sub-group of
-# 16 on an Intel vector engine (4 KB of registers a thread: 64 a work-item) holds the block of 4 x 4, which is why the
-# block of 8 x 8 is none of the choices where the device shares its memory with a CPU.
-def _blocks(group, block, tile_k):
-    return {"group_m": group, "group_n": group, "block_m": block, "block_n": block, "tile_k": tile_k, "buffers": 2}
+# An AMD SIMD (512 vector registers a lane) keeps 3 wavefronts of the first and 5 to 8 of the others, its CU 64 KB of local
+# memory. An Intel vector engine has 4 KB of registers a thread, 64 for a work-item of a sub-group of 16: blocks of 4 x 4 fit,
+# so that GPUs that share their memory with a CPU choose among the last two.
+def _blocks(group_m, group_n, block_m, block_n, tile_k):
+    return {"group_m": group_m, "group_n": group_n, "block_m": block_m, "block_n": block_n, "tile_k": tile_k, "buffers": 2}
 
 
-MANY_TILES = {4: (_blocks(16, 8, 8), _blocks(16, 4, 16), _blocks(8, 4, 16)),
-              8: (_blocks(16, 4, 8), _blocks(16, 2, 16), _blocks(8, 2, 16))}
+MANY_TILES = {4: (_blocks(8, 16, 8, 8, 8), _blocks(8, 16, 8, 4, 8), _blocks(16, 16, 4, 4, 16), _blocks(8, 8, 4, 4, 16)),
+              8: (_blocks(8, 16, 4, 4, 8), _blocks(8, 16, 4, 2, 8), _blocks(16, 16, 2, 2, 16), _blocks(8, 8, 2, 2, 16))}
 DEFAULT = {                                    # by form and size of the accumulator
     "wide": {4: _WIDE, 8: dict(_WIDE, width=8)},
-    "many": {4: MANY_TILES[4][1], 8: MANY_TILES[8][0]},
+    "many": {size: tiles[2] for size, tiles in MANY_TILES.items()},
 }
 
 
@@ -59,11 +60,11 @@ def local_bytes(params, itemsize):
 
 
 def registers(params, itemsize):
-    """32-bit registers a work-item of the many-core tile needs, about: sums, values of A and B, what was fetched ahead, and
-    two dozen for places."""
+    """32-bit registers of a work-item of the many-core tile, about: two dozen for places, and a quarter more than its sums,
+    its values of A and B and what it fetches ahead."""
     m, n = params["block_m"], params["block_n"]
     ahead = params["tile_k"] * (m * params["group_m"] + n * params["group_n"]) // (params["group_m"] * params["group_n"])
-    return 24 + (m * n + m + n + ahead) * itemsize // 4
+    return 24 + (m * n + m + n + ahead) * itemsize * 5 // 16
 
 
 def valid(params, facts, itemsize=4):
@@ -685,7 +686,7 @@ ${keep("0")}\
     for (${index} k0 = split * chunk; k0 < k1; k0 += ${tile_k}) {
         // beyond the last step there is nothing to read: zeros, which nobody adds
 ${ahead(f"k0 + {tile_k}")}\
-#pragma unroll 4
+#pragma unroll 8
         for (int k = 0; k < ${tile_k}; k++) {
 % for j in range(block_n // L):
             const ${V} q${j} = Bs[now][k][column + ${j * group_n}];
