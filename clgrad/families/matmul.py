@@ -516,9 +516,9 @@ def _by_unit(x: Array, y: Array, unit: str) -> Array:
     problem = _problem(x, y, (), x.dtype)
     assert problem is not None
     found = _plan(problem, x.device, "many", False, (problem.M, problem.N), x.dtype, unit)
-    out = Array(Storage(x.device, found.nbytes), found.shape, shapes.contiguous_strides(found.shape), 0, x.dtype)
+    out = fresh(found.result)
     replay(found.launches, x.device, found.temporaries, {
-        "A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset, "b": y.offset}, 0)
+        "A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset, "b": y.offset})
     return out
 
 

@@ -16,8 +16,8 @@ from clgrad.families import matmul as family
 from clgrad.families import matrix_units, plans
 from clgrad.ndarray import from_host
 from clgrad.ops.elementwise import relu
+from clgrad.runtime import launch as launcher
 from clgrad.runtime.device import Verdict
-from clgrad.runtime.launch import launch
 from clgrad.testing import assert_close, on_device
 
 MODULE = kernels.template("matrix_units").module
@@ -32,7 +32,7 @@ def emulated(device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Products go to the emulated unit; the labels of what is launched."""
     launched: list[str] = []
     monkeypatch.setattr(matrix_units, "unit_of", lambda *_: "emulated")
-    monkeypatch.setattr(plans, "launch", lambda k, *a, **work: launched.append(k.label) or launch(k, *a, **work))
+    monkeypatch.setattr(launcher, "_recent", launched)
     monkeypatch.setattr(MODULE, "TILES", TILES[1:])
     plans.forget()
     yield launched
@@ -126,7 +126,7 @@ def _product(device: clgrad.Device, rng: np.random.Generator, monkeypatch: pytes
     x, y = from_host(a, None, device), from_host(b, None, device)
     assert_close(family.matmul(x, y), expected)
     with monkeypatch.context() as patch:
-        patch.setattr(plans, "launch", lambda k, *x, **work: launched.append(k.label) or launch(k, *x, **work))
+        patch.setattr(launcher, "_recent", launched)
         assert_close(family.matmul(x, y), expected)
     plans.forget()
     return launched
