@@ -45,10 +45,18 @@ class Rule:
     """A derivative with its parameters resolved: where each comes from, and its position there.
 
     A source is "g", "needs", "saved" (the op's ``saves``), "attrs", or "shape", "dtype" or "device" of a tensor.
+    ``evaluate(node, g, create_graph)`` is the derivative with what the op's node keeps of each.
     """
 
     call: Callable
     sources: tuple[tuple[str, int], ...]
+    evaluate: Callable = field(init=False)
+
+    def __post_init__(self) -> None:
+        texts = {"g": "g", "needs": "node.needs()", "saved": "node.kept({}, create_graph)", "attrs": "node.attrs[{}]"}
+        values = [texts.get(source, f"node.meta({source!r}, {{}})").format(at) for source, at in self.sources]
+        text = f"lambda node, g, create_graph: call({', '.join(values)})"
+        object.__setattr__(self, "evaluate", eval(text, {"call": self.call}))
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ import numpy as np
 
 from ..core.config import config
 from ..core.errors import DTypeError, GraphError, ShapeError, bad
-from ..ndarray import Array, full
+from ..ndarray import Array, Layout, full, layout_of
 from ..table import NoGrad, Op, Rule
 from .mode import _state, set_grad_enabled
 from .variable import Variable, wrap
 
 _numbers = itertools.count()
-_COLUMNS = {"shape": 0, "dtype": 1, "device": 2}  # of a node's ``metas``
 # Nodes whose saved values were let go, and what to call to have them again before their gradients are asked for.
 recompute: weakref.WeakKeyDictionary[Node, Callable[[], None]] = weakref.WeakKeyDictionary()
 
@@ -92,15 +91,23 @@ def edge_of(value: Any) -> tuple[Any, int] | None:
 
 
 class Node:
-    """One recorded step: where gradients of its inputs go (``edges``), and the shapes they must have."""
+    """One recorded step: where gradients of its inputs go (``edges``), and the layouts of the inputs, whose shapes and
+    dtypes they must have. What it ``saved`` is None once it was let go."""
 
-    __slots__ = ("__weakref__", "edges", "hooks", "metas", "number", "results", "retained")
+    __slots__ = ("__weakref__", "edges", "hooks", "layouts", "number", "results", "retained", "saved")
     name = "Node"
 
     def __init__(self, inputs: Sequence[Any], arrays: Sequence[Any], results: int) -> None:
-        self.edges = tuple([edge_of(t) for t in inputs])
-        self.metas = tuple([(a.shape, a.dtype, a.storage.device) if type(a) is Array else None for a in arrays])
+        edges: list[tuple[Any, int] | None] = []
+        layouts: list[Layout | None] = []
+        for t, a in zip(inputs, arrays):
+            tracked = isinstance(t, Variable) and t._requires_grad
+            edges.append(None if not tracked else (t, 0) if t.node is None else (t.node, t.index))
+            layouts.append((a._layout or layout_of(a)) if type(a) is Array else None)
+        self.edges = edges
+        self.layouts = layouts
         self.results = results
+        self.saved: Any = ()
         self.number = next(_numbers)
         self.retained: dict[int, weakref.ref] | None = None
         self.hooks: dict[int, OrderedDict] | None = None  # by result: functions of its gradient
@@ -152,100 +159,93 @@ def passing(values: Sequence[Variable], function: Callable) -> list[Variable]:
     return [wrap(v._data, node, i) if v._data.dtype.kind in "fc" else v for i, v in enumerate(values)]
 
 
-class Saved:
-    """A value kept for backward, the version its memory had, and its place in the graph."""
+def keep(array: Any) -> tuple[Any, int]:
+    """A value as a node saves it: with the version of its memory, which from now on is not a leaf's alone."""
+    if type(array) is not Array:
+        return array, 0
+    array.storage.shared = True
+    return array, array.storage.version
 
-    __slots__ = ("array", "edge", "version")
 
-    def __init__(self, array: Any, edge: tuple[Any, int] | None) -> None:
-        self.array = array
-        self.edge = edge
-        self.version = array.storage.version if type(array) is Array else 0
+def checked(kept: tuple[Any, int], op: str, name: str) -> Any:
+    """A saved value (a scalar is itself), if nobody has changed it since."""
+    array, version = kept
+    if type(array) is Array and array.storage.version != version:
+        raise GraphError(f"{op}: its {name} of shape {array.shape}, needed for backward, was changed in place "
+                         f"(version {array.storage.version}, expected {version}). Write x = x + y instead of "
+                         "x += y, or change a .clone().")
+    return array
 
-    def get(self, op: str, name: str, create_graph: bool, node: Any = None, index: int = 0) -> Any:
-        """The value again: an Array, or a Variable in its place of the graph. A scalar is itself."""
-        array = self.array
-        if type(array) is not Array:
-            return array
-        if array.storage.version != self.version:
-            raise GraphError(f"{op}: its {name} of shape {array.shape}, needed for backward, was changed in place "
-                             f"(version {array.storage.version}, expected {self.version}). Write x = x + y instead of "
-                             "x += y, or change a .clone().")
-        if not create_graph:
-            return array
-        if node is not None:
-            return Variable(array, node=node if array.dtype.kind in "fc" else None, index=index)
-        if self.edge is None:
-            return Variable(array)
-        target, index = self.edge
-        if isinstance(target, Variable) and target._data is array:
-            return target
-        return Variable(array, node=target, index=index)
+
+def placed(array: Any, edge: tuple[Any, int] | None) -> Any:
+    """A saved value as a Variable in its place of the graph, for derivatives that are recorded."""
+    if type(array) is not Array:
+        return array
+    if edge is None:
+        return Variable(array)
+    target, index = edge
+    if isinstance(target, Variable) and target._data is array:
+        return target
+    return Variable(array, node=target if array.dtype.kind in "fc" else None, index=index)
 
 
 class OpNode(Node):
     """The node of a record. ``saved`` follows the record's ``saves``; of several tensors or results an entry is a
     list, and None what only gradients that nobody wants would need."""
 
-    __slots__ = ("attrs", "op", "saved")
+    __slots__ = ("attrs", "op")
 
     def __init__(self, op: Op, tensors: Sequence[Any], arrays: Sequence[Any], attrs: tuple,
                  out: Array | tuple[Array, ...]) -> None:
-        super().__init__(tensors, arrays, 1 if type(out) is Array else len(out))
+        Node.__init__(self, tensors, arrays, 1 if type(out) is Array else len(out))
         self.op = op
         self.attrs = attrs
-        edges = self.edges
-        saved: list[Any] = []
+        self.saved = saved = []
         for at, users in zip(op.saved_tensors, op.saved_for):
-            if not op.sequence and not [u for u in users if edges[u] is not None]:
-                saved.append(None)
-            elif at is None:
-                saved.append(Saved(out, None) if type(out) is Array else [Saved(o, None) for o in out])
-            elif op.sequence:
-                saved.append([Saved(a, e) for a, e in zip(arrays, edges)])
+            if op.sequence:
+                saved.append(keep(out) if at is None else list(map(keep, arrays)))
+                continue
+            for u in users:
+                if self.edges[u] is not None:
+                    several = at is None and op.several
+                    saved.append(list(map(keep, out)) if several else keep(out if at is None else arrays[at]))
+                    break
             else:
-                saved.append(Saved(arrays[at], edges[at]))
-        self.saved: list[Any] | None = saved
+                saved.append(None)
 
     @property
     def name(self) -> str:
         return self.op.name.title().replace("_", "") + "Backward"
 
-    def _values(self, rule: Rule, g: Any, create_graph: bool) -> list:
-        """What a rule is called with."""
-        values: list[Any] = []
-        for source, at in rule.sources:
-            if source == "g":
-                values.append(g)
-            elif source == "saved":
-                values.append(self._kept(at, create_graph))
-            elif source == "attrs":
-                values.append(self.attrs[at])
-            elif source == "needs":
-                values.append(tuple([e is not None for e in self.edges]))
-            else:
-                values.append(self._meta(source, at))
-        return values
+    # What rules are called with (:class:`clgrad.table.Rule`) ---------------------------------------------------------
 
-    def _kept(self, at: int, create_graph: bool) -> Any:
-        op, kept = self.op, self.saved[at]
-        name, node = op.saves[at], self if op.saved_tensors[at] is None else None
-        if type(kept) is Saved:
-            return kept.get(op.name, name, create_graph, node)
-        return [s.get(op.name, name, create_graph, node, i) for i, s in enumerate(kept)]
+    def kept(self, at: int, create_graph: bool) -> Any:
+        """A saved value, or the list of several."""
+        kept = self.saved[at]
+        if type(kept) is list:
+            return [self._again(at, i, k, create_graph) for i, k in enumerate(kept)]
+        return self._again(at, None, kept, create_graph)
 
-    def _meta(self, what: str, at: int) -> Any:
-        column = _COLUMNS[what]
+    def _again(self, at: int, i: int | None, kept: tuple[Any, int], create_graph: bool) -> Any:
+        array = checked(kept, self.op.name, self.op.saves[at])
+        if not create_graph:
+            return array
+        tensor = self.op.saved_tensors[at]
+        return placed(array, (self, i or 0) if tensor is None else self.edges[tensor if i is None else i])
+
+    def needs(self) -> tuple[bool, ...]:
+        """Which inputs want a gradient."""
+        return tuple([e is not None for e in self.edges])
+
+    def meta(self, what: str, at: int) -> Any:
+        """The shape, dtype or device of an input."""
         if self.op.sequence:
-            return [m[column] for m in self.metas]
-        meta = self.metas[at]
-        return meta[column] if meta is not None else ((), None, None)[column]
+            return [getattr(known, what) for known in self.layouts]
+        layout = self.layouts[at]
+        return getattr(layout, what) if layout is not None else () if what == "shape" else None
 
     def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
         op = self.op
-        if self.saved is None:
-            raise GraphError(f"{op.name}: backward a second time through a graph whose saved values were freed. "
-                             "Call the first backward with retain_graph=True, or run the forward pass again.")
         if op.several:
             return self._by_rules(gs, create_graph)
         g = gs[0]
@@ -258,13 +258,13 @@ class OpNode(Node):
     def _by_rules(self, g: Any, create_graph: bool) -> Sequence[Any]:
         op = self.op
         if op.joint is not None:
-            return op.joint.call(*self._values(op.joint, g, create_graph))
+            return op.joint.evaluate(self, g, create_graph)
         result: list[Any] = []
         for rule, edge in zip(op.rules, self.edges):
             if edge is None:
                 result.append(None)
             elif type(rule) is Rule:
-                result.append(rule.call(*self._values(rule, g, create_graph)))
+                result.append(rule.evaluate(self, g, create_graph))
             elif isinstance(rule, NoGrad):
                 raise rule.error(op.name)
             else:
@@ -274,16 +274,16 @@ class OpNode(Node):
     def saved_arrays(self) -> Sequence[Array]:
         kept = []
         for s in self.saved or ():
-            kept += (s,) if type(s) is Saved else s or ()
-        return [s.array for s in kept if type(s.array) is Array]
+            kept += s if type(s) is list else (s,) if s is not None else ()
+        return [array for array, _ in kept if type(array) is Array]
 
     def release(self) -> None:
         self.saved = None
 
 
-def _fit(g: Any, meta: tuple, node: Node) -> Any:
+def _fit(g: Any, layout: Layout, node: Node) -> Any:
     """Undo broadcasting and casting: a gradient has its input's shape and dtype."""
-    shape, dtype, _ = meta
+    shape, dtype = layout.shape, layout.dtype
     if g.shape != shape:
         lead = len(g.shape) - len(shape)
         axes = tuple(range(lead)) + tuple(
@@ -321,17 +321,11 @@ class _Pass:
         self.targets = targets  # (node or leaf, index) -> gradient, for grad(); None: fill leaves' .grad
         self.pending: dict[Node, list] = {}
         self.heap: list[tuple[int, Node]] = []  # newest first
-        self.taken: set[int] = set()  # storages that someone holds already: a leaf must not share them
-        self.alive: list[Any] = []  # keeps ids in `taken` from being reused during the walk
         self.waiting: dict[Variable, Any] = {}  # gradients of leaves with hooks, which see the sum
 
     def start(self, root: Variable, g: Any) -> None:
-        self.hold(g)
+        g.storage.shared = True
         self.deliver(edge_of(root), g)
-
-    def hold(self, g: Any) -> None:
-        self.taken.add(id(g.storage))
-        self.alive.append(g)
 
     def deliver(self, edge: tuple[Any, int], g: Any) -> None:
         target, index = edge
@@ -363,11 +357,11 @@ class _Pass:
         """``leaf.grad`` += g, in memory of its own."""
         if leaf.grad is not None:
             total = (leaf.grad if self.create_graph else leaf.grad.data) + g
-        elif id(g.storage) in self.taken or not g.is_contiguous():
+        elif g.storage.shared or not g.is_contiguous():
             total = g.clone()
         else:
             total = g
-        self.hold(total)
+        total.storage.shared = True
         leaf.grad = total if isinstance(total, Variable) else wrap(total)
 
     def run(self) -> None:
@@ -387,7 +381,7 @@ class _Pass:
                 gs[index] = _hooked(hooks, gs[index])
         for index, ref in (node.retained or {}).items():
             if ref() is not None and gs[index] is not None and self.targets is None:
-                self.hold(gs[index])
+                gs[index].storage.shared = True
                 self.accumulate(ref(), gs[index])
         if self.targets is not None:
             for index, g in enumerate(gs):
@@ -396,20 +390,24 @@ class _Pass:
 
     def step(self, node: Node) -> None:
         gs = self.pending.pop(node)
-        while recompute and (again := recompute.pop(node, None)) is not None:
-            again()
+        if node.saved is None:
+            _restore(node)
         if node.hooks or node.retained or self.targets is not None:
             self.observe(node, gs)
-        saved = [a.storage for a in node.saved_arrays()]
-        gradients = node.gradients(gs, self.create_graph)
-        for edge, meta, g in zip(node.edges, node.metas, gradients):
+        for edge, layout, g in zip(node.edges, node.layouts, node.gradients(gs, self.create_graph)):
             if edge is not None and g is not None:
-                g = _fit(g, meta, node)
-                if g.storage in saved:
-                    self.hold(g)
-                self.deliver(edge, g)
+                self.deliver(edge, g if g._layout is layout else _fit(g, layout, node))
         if not self.retain_graph:
             node.release()
+
+
+def _restore(node: Node) -> None:
+    """Have the saved values of a node again, which were let go."""
+    while (again := recompute.pop(node, None)) is not None:
+        again()
+    if node.saved is None:
+        raise GraphError(f"{node.name}: backward a second time through a graph whose saved values were freed. "
+                         "Call the first backward with retain_graph=True, or run the forward pass again.")
 
 
 def _seed(root: Variable, gradient: Any, create_graph: bool) -> Any:

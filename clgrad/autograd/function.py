@@ -8,9 +8,9 @@ from typing import Any
 
 from ..core.errors import GraphError, bad
 from ..ndarray import Array, full
-from .engine import Node, Saved, edge_of
+from .engine import Node, checked, edge_of, keep, placed
 from .mode import _state, no_grad
-from .variable import Variable
+from .variable import Variable, unwrap
 
 
 class Context:
@@ -47,7 +47,7 @@ class Context:
 class FunctionNode(Node):
     """The node of a user's Function."""
 
-    __slots__ = ("context", "function", "outputs", "saved")
+    __slots__ = ("context", "function", "outputs")
 
     def __init__(self, function: Any, context: Context, inputs: Sequence[Any], outputs: Sequence[Variable]) -> None:
         super().__init__(inputs, [t._data if isinstance(t, Variable) else t for t in inputs], len(outputs))
@@ -55,9 +55,8 @@ class FunctionNode(Node):
         self.function = function
         self.context = context
         places = {id(v): i for i, v in enumerate(outputs)}
-        self.saved: tuple | None = tuple(
-            None if t is None else (places.get(id(t)), Saved(t._data if isinstance(t, Variable) else t, edge_of(t)))
-            for t in context._to_save)
+        self.saved = tuple(None if t is None else (keep(unwrap(t)), edge_of(t), places.get(id(t)))
+                           for t in context._to_save)
         context._to_save = ()
         context._node = None  # the node holds the context; the way back exists only while backward runs
 
@@ -71,17 +70,15 @@ class FunctionNode(Node):
             if entry is None:
                 result.append(None)
                 continue
-            place, kept = entry
-            value = kept.get(self.name, "saved tensor", create_graph)
-            if create_graph and place is not None:
-                value = Variable(kept.array, node=self, index=place)
-            result.append(value if isinstance(value, Variable) or type(value) is not Array else Variable(value))
+            kept, edge, place = entry
+            value = checked(kept, self.name, "saved tensor")
+            if type(value) is Array:
+                edge = edge if place is None else (self, place)
+                value = placed(value, edge) if create_graph else Variable(value)
+            result.append(value)
         return tuple(result)
 
     def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
-        if self.saved is None:
-            raise GraphError(f"{self.name}: backward a second time through a graph whose saved values were freed. "
-                             "Call the first backward with retain_graph=True, or run the forward pass again.")
         filled = []
         for g, (shape, dtype, device) in zip(gs, self.outputs):
             if g is None:
@@ -105,7 +102,7 @@ class FunctionNode(Node):
                 for g, e in zip(plain, self.edges)]
 
     def saved_arrays(self) -> Sequence[Array]:
-        return [e[1].array for e in self.saved or () if e is not None and type(e[1].array) is Array]
+        return [e[0][0] for e in self.saved or () if e is not None and type(e[0][0]) is Array]
 
     def release(self) -> None:
         self.saved = None

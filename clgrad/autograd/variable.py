@@ -14,7 +14,7 @@ from ..core.dtypes import DType
 from ..core.errors import DTypeError, GraphError, bad
 from ..core.hooks import RemovableHandle
 from ..core.shapes import Size
-from ..ndarray import Array, Storage, describe, from_host
+from ..ndarray import Array, Layout, Storage, describe, from_host
 from ..runtime.device import Device
 
 
@@ -154,6 +154,10 @@ class Variable:
     @property
     def storage(self) -> Storage:
         return self._data.storage
+
+    @property
+    def _layout(self) -> Layout | None:
+        return self._data._layout
 
     @property
     def ndim(self) -> int:
