@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from .. import kernels
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form, index_type, letter, parameters, strip_span, workers
+from .plans import Plans, check_device, form, index_type, letter, parameters, streamed_rows, strip_span, workers
 
 _SHORT = 32  # segments up to this length are walked by one lane each
 
@@ -42,6 +43,13 @@ class Rows:
         """Whether rows lie side by side, an element of each after the other."""
         return self.scheme == "batch" and self.Q == 1
 
+    @property
+    def affine(self) -> str:
+        """What of a row has a weight of its own: an element, a segment or the row."""
+        if self.scheme == "group":
+            return "element" if self.view[-1] == 1 else "segment"
+        return "element" if self.scheme == "layer" else "row"
+
 
 def rows_of(shape: tuple[int, ...], scheme: str, size: int) -> Rows:
     """``layer`` normalises over the last ``size`` axes, ``group`` over ``size`` groups of channels (axis 1), ``batch``
@@ -53,11 +61,11 @@ def rows_of(shape: tuple[int, ...], scheme: str, size: int) -> Rows:
     N, C, S = shape[0], shape[1], prod(shape[2:])
     if scheme == "group":
         P = C // size if size else 0
-        return Rows(scheme, P, S, S, P * S, size, N * size, (N, size, P, S), (2, 3), (1, size, P, 1), (N, size, 1, 1))
+        view = (N, size, P, S), (2, 3), (1, size, P, 1), (N, size, 1, 1)
+        if S == 1:
+            return Rows(scheme, 1, P, P, P, size, N * size, *view)
+        return Rows(scheme, P, S, S, P * S, size, N * size, *view)
     return Rows(scheme, N, S, C * S, S, C, C, (N, C, S), (0, 2), (1, C, 1), (1, C, 1))
-
-
-AFFINE = {"layer": "element", "group": "segment", "batch": "row"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +94,15 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
 
     params = parameters(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows))
 
+    module = kernels.template("norm").module
+    stream = layout == "rows" and streamed_rows(x.nbytes, rows.Q, x.dtype, params["stream"])
+
     def build(local: int) -> Kernel:
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,
                       form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
-                      index=index, group=local, affine=AFFINE[rows.scheme], rms=rms, has_weight=weight is not None,
-                      has_bias=bias is not None, running=how, wanted=wanted,
+                      index=index, group=local, affine=rows.affine, grouped=rows.affine == "element" and rows.groups > 1,
+                      short=rows.P * rows.Q <= module.SHORT, rms=rms, has_weight=weight is not None,
+                      has_bias=bias is not None, running=how, wanted=wanted, stream=stream,
                       segments="lanes" if rows.Q <= _SHORT else "tree", strip=params["strip"])
 
     check_device(device, x.dtype, some.dtype)
@@ -196,7 +208,7 @@ def norm_backward(dy: Array, x: Array, mean: Array, rstd: Array, weight: Array |
     count = prod(rows.weight)
     if not x.size:
         return (out, *(full((count,), 0, d, device) for _ in range(2))) if wanted else (out,)
-    partials = {"layer": plan.workers, "group": rows.rows // max(rows.groups, 1), "batch": 1}[scheme]
+    partials = {"element": plan.workers, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
     sums = empty((2, partials, count), d, device) if wanted else out
     some = x if weight is None else weight
     launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset, dy.storage.buffer,

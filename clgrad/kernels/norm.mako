@@ -6,13 +6,15 @@
 ##
 ## Row u is P segments of Q neighbours: element (p, q) lies at u * row_step + p * step + q.
 ##   layer   P = 1, a weight an element (q)
-##   group   P = channels of a group, Q = places; a weight a segment
+##   group   P = channels of a group, Q = places; a weight a segment; where there is one place, P = 1, Q = channels of a
+##           group, and a weight an element, that of group g from g * Q on
 ##   batch   P = samples, Q = places, rows lie side by side; a weight a row
 ##
 ## Variances are taken about the mean, block by block while a block is in the cache, and joined by the formula of Chan,
 ## Golub and LeVeque (1979); so that one pass over memory loses no digits to a large mean.
 ##
-## wide, rows:     one work-item a row, vectors along q.
+## wide, rows:     one work-item a row, vectors along q; the next row is fetched meanwhile, where it is short. A large
+##                 result is written past the caches (`stream`).
 ## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
 ## many, group:    one work-group a row, partial results meet in local memory.
@@ -20,9 +22,12 @@
 ##
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32)}
-    DEFAULT = {"wide": {"local": 1, "strip": 16}, "many": {"local": 128, "strip": 1}}
+    PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32),
+              "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
+    DEFAULT = {"wide": {"local": 1, "strip": 16, "stream": 1 << 24},
+               "many": {"local": 128, "strip": 1, "stream": 1 << 24}}
     BLOCK, STACK = 2048, 16
+    SHORT = 8192  # elements of a row that is fetched ahead
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -48,14 +53,22 @@
     def put(i, value, w=1):
         return prelude.store(ctype, T, "out", i, value, w)
 
+    def putv(i, value, w=W):
+        """The same of a vector, past the caches where that is wanted."""
+        return f"STREAM(({value}), (global {vec(w)} *)(out + {i}));" if stream and w > 1 else put(i, value, w)
+
+    def place(q):
+        """Where the weight of a row's element q lies."""
+        return f"own + {q}" if grouped else q
+
     def vec(w):
         return prelude.vec(T, w)
 
     def result(at, q, w, center):
         """y at a position; q is where an element's own weight lies, and a shared one is in `scale` and `shift`."""
         value = f"({x(at, w)} - {center}) * r" if center else f"{x(at, w)} * r"
-        scale = weight(q, w) if affine == "element" else "scale"
-        shift = bias(q, w) if affine == "element" else "shift"
+        scale = weight(place(q), w) if affine == "element" else "scale"
+        shift = bias(place(q), w) if affine == "element" else "shift"
         return value + (f" * {scale}" if has_weight else "") + (f" + {shift}" if has_bias else "")
 
     def normal(at, w=1):
@@ -66,9 +79,19 @@ typedef ${index} index_t;
 typedef ${T} T;
 % if form == "wide":
 ${prelude.joined(T, W)}
+${prelude.stream()}${prelude.ahead()}\
 % endif
 <%def name="lanes_sum(into, vector)">\
 ${into} += sum_of(${vector});\
+</%def>\
+<%def name="own_weights(advance)">\
+% if affine == "element" and grouped:
+    % if advance:
+        own = own + Q == groups * Q ? 0 : own + Q;
+    % else:
+    index_t own = first % groups * Q;  // where this row's weights begin
+    % endif
+% endif
 </%def>\
 <%def name="settle(u)">\
         // The row's statistics: kept for the gradients, and mixed into the running ones.
@@ -148,6 +171,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t share = (units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0);
     const index_t first = (index_t)get_global_id(0) * share;
     const index_t last = min(first + share, units);
+    ${own_weights(False)}
 <% V = vec(W) %>
     % if forward:
     for (index_t u = first; u < last; ++u) {
@@ -161,19 +185,34 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                     const index_t at = base + p * step + q0, n = min(length - q0, (index_t)${BLOCK});
                     index_t q;
                     T center = 0, square = 0;
-                    ${V} sum = (${V})(0);
         % if not rms:
-                    for (q = 0; q + ${W} <= n; q += ${W}) sum += ${x("at + q", W)};
-                    ${lanes_sum("center", "sum")}
+                    ${V} sum0 = (${V})(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+                    q = 0;
+            % for many in (4, 1):
+                    for (; q + ${many * W} <= n; q += ${many * W}) {
+                % for j in range(many):
+                        sum${j} += ${x(f"at + q + {j * W}", W)};
+                % endfor
+                    }
+            % endfor
+                    ${lanes_sum("center", "(sum0 + sum1) + (sum2 + sum3)")}
                     for (; q < n; ++q) center += ${x("at + q")};
                     center /= (T)n;
-                    sum = (${V})(0);
         % endif
-                    for (q = 0; q + ${W} <= n; q += ${W}) {
-                        const ${V} d = ${x("at + q", W)} - center;
-                        sum += d * d;
+                    ${V} squares0 = (${V})(0), squares1 = squares0, squares2 = squares0, squares3 = squares0;
+                    q = 0;
+            % for many in (4, 1):
+                    for (; q + ${many * W} <= n; q += ${many * W}) {
+                % for j in range(many):
+                        const ${V} d${j} = ${x(f"at + q + {j * W}", W)} - center;
+                        squares${j} += d${j} * d${j};
+                    % if short:
+                        AHEAD(x + at + P * Q + q + ${j * W}, 0);
+                    % endif
+                % endfor
                     }
-                    ${lanes_sum("square", "sum")}
+            % endfor
+                    ${lanes_sum("square", "(squares0 + squares1) + (squares2 + squares3)")}
                     for (; q < n; ++q) {
                         const T d = ${x("at + q")} - center;
                         square += d * d;
@@ -194,16 +233,17 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             const index_t at = base + p * step;
             index_t q;
             ${shared("p")}
-            for (q = 0; q + ${W} <= Q; q += ${W}) ${put("at + q", result("at + q", "q", W, "" if rms else "m"), W)}
+            for (q = 0; q + ${W} <= Q; q += ${W}) ${putv("at + q", result("at + q", "q", W, "" if rms else "m"))}
             for (; q < Q; ++q) ${put("at + q", result("at + q", "q", 1, "" if rms else "m"))}
         }
+        ${own_weights(True)}
     }
     % else:
         % if wanted and affine == "element":
-    global T *const slopes = sums + (index_t)get_global_id(0) * Q;
-    global T *const shifts = slopes + (index_t)get_global_size(0) * Q;
-    for (index_t q = 0; q < Q; ++q) slopes[q] = 0;
-    for (index_t q = 0; q < Q; ++q) shifts[q] = 0;
+    global T *const slopes = sums + (index_t)get_global_id(0) * groups * Q;
+    global T *const shifts = slopes + (index_t)get_global_size(0) * groups * Q;
+    for (index_t q = 0; q < groups * Q; ++q) slopes[q] = 0;
+    for (index_t q = 0; q < groups * Q; ++q) shifts[q] = 0;
         % endif
     for (index_t u = first; u < last; ++u) {
         const index_t base = u * row_step;
@@ -225,10 +265,14 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${walk} {
                 const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
             % if wanted and affine == "element":
-                ${prelude.store(T, T, "slopes", "q", f"{prelude.load(T, T, 'slopes', 'q', w)} + g * h", w)}
-                ${prelude.store(T, T, "shifts", "q", f"{prelude.load(T, T, 'shifts', 'q', w)} + g", w)}
+                ${prelude.store(T, T, "slopes", place("q"), f"{prelude.load(T, T, 'slopes', place('q'), w)} + g * h", w)}
+                ${prelude.store(T, T, "shifts", place("q"), f"{prelude.load(T, T, 'shifts', place('q'), w)} + g", w)}
             % endif
-<% scaled = f"g * {weight('q', w)}" if affine == "element" and has_weight else "g" %>
+            % if short and w > 1:
+                AHEAD(x + at + P * Q + q, 0);
+                AHEAD(dy + at + P * Q + q, 0);
+            % endif
+<% scaled = f"g * {weight(place('q'), w)}" if affine == "element" and has_weight else "g" %>
                 const ${vec(w)} a = ${scaled};
                 ${"v" if w > 1 else "t"}1 += a;
                 ${"v" if w > 1 else "t"}2 += a * h;
@@ -261,12 +305,16 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % for w, walk in ((W, f"for (q = 0; q + {W} <= Q; q += {W})"), (1, "for (; q < Q; ++q)")):
             ${walk} {
                 const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
-<% scaled = "g" if not has_weight else f"g * {weight('q', w)}" if affine == "element" else "g * scale" %>
-                ${put("at + q", f"r * ({scaled} - s1 - h * s2)", w)}
+<% scaled = "g" if not has_weight else f"g * {weight(place('q'), w)}" if affine == "element" else "g * scale" %>
+                ${putv("at + q", f"r * ({scaled} - s1 - h * s2)", w)}
             }
         % endfor
         }
+        ${own_weights(True)}
     }
+    % endif
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
     % endif
 % elif form == "wide" or layout == "serial":
     % if form == "wide":
@@ -418,6 +466,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % if forward:
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
         const index_t base = u * row_step;
+    % if grouped:
+        const index_t own = u % groups * Q;
+    % endif
         T m = 0, m2 = 0, n = 0;
         for (index_t k = lane; k < K; k += ${group}) {
             const T value = ${x(at)};
@@ -465,13 +516,16 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % else:
         % if wanted and affine == "element":
     // A lane owns the positions it walks over, in every row: nobody else adds to them.
-    global T *const slopes = sums + (index_t)get_group_id(0) * Q;
-    global T *const shifts = slopes + (index_t)get_num_groups(0) * Q;
-    for (index_t k = lane; k < K; k += ${group}) slopes[k] = 0;
-    for (index_t k = lane; k < K; k += ${group}) shifts[k] = 0;
+    global T *const slopes = sums + (index_t)get_group_id(0) * groups * Q;
+    global T *const shifts = slopes + (index_t)get_num_groups(0) * groups * Q;
+    for (index_t g = 0; g < groups; ++g)
+        for (index_t k = lane; k < K; k += ${group}) slopes[g * Q + k] = shifts[g * Q + k] = 0;
         % endif
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
         const index_t base = u * row_step;
+    % if grouped:
+        const index_t own = u % groups * Q;
+    % endif
         const T r = rstd[u];
         % if not rms:
         const T m = mean[u];
@@ -522,10 +576,10 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};
             % if wanted and affine == "element":
-            slopes[k] += g * h;
-            shifts[k] += g;
+            slopes[${place("k")}] += g * h;
+            shifts[${place("k")}] += g;
             % endif
-            const T a = ${f"g * {weight('k')}" if affine == "element" and has_weight else "g"};
+            const T a = ${f"g * {weight(place('k'))}" if affine == "element" and has_weight else "g"};
             s1 += a;
             s2 += a * h;
         }
@@ -549,7 +603,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${shared("(k / Q)") if affine == "segment" else ""}
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};
-<% scaled = "g" if not has_weight else f"g * {weight('k')}" if affine == "element" else "g * scale" %>
+<% scaled = "g" if not has_weight else f"g * {weight(place('k'))}" if affine == "element" else "g * scale" %>
             ${put("at", f"r * ({scaled} - s1 - h * s2)")}
         }
     }

@@ -10,6 +10,7 @@ import pytest
 from clgrad import kernels, ops
 from clgrad.families.plans import forget
 from clgrad.ndarray import from_host
+from clgrad.ops.norm import rows_of
 from clgrad.table import OPS
 from clgrad.testing import assert_close, call, expected_of
 
@@ -41,6 +42,22 @@ def test_rows_of_the_softmax_family(name: str, tensors: int, more: tuple, attrs:
         inputs += more
         expected, _ = expected_of(OPS[name], inputs, attrs)
         assert_close(call(ops.ALL[name], [from_host(x) for x in inputs], attrs), expected, scale=4, message=f"{K}")
+
+
+@pytest.mark.parametrize(("shape", "attrs"), [((5, 64), {"scheme": "layer", "size": 1}), ((5, 79), {"rms": True}),
+                                              ((3, 64), {"scheme": "group", "size": 4}),
+                                              ((3, 6, 32), {"scheme": "group", "size": 2}),
+                                              ((3, 4, 32), {"scheme": "batch", "size": 0})])
+def test_rows_of_the_norm_family(shape: tuple, attrs: dict, rng: np.random.Generator, large: None) -> None:
+    rows, channels = rows_of(shape, **{"scheme": "layer", "size": 1, **attrs}), shape[1]
+    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    w, b = (rng.standard_normal(channels).astype(np.float32) for _ in range(2))
+    for name, inputs, more in (("norm_rows", [x, w, b], {}),
+                               ("norm_rows_backward", [dy, x, np.zeros(rows.rows, np.float32) + np.float32(0.1),
+                                                       np.full(rows.rows, 1.5, np.float32), w], {"wanted": True})):
+        got = call(ops.ALL[name], [from_host(a) for a in inputs], {**attrs, **more})
+        for one, expected in zip(got, OPS[name].ref(*inputs, **attrs, **more), strict=True):
+            assert_close(one, expected, scale=4)
 
 
 def test_soft_exponentials_reach_zero(device: Any) -> None:
