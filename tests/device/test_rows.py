@@ -44,12 +44,13 @@ def test_rows_of_the_softmax_family(name: str, tensors: int, more: tuple, attrs:
         assert_close(call(ops.ALL[name], [from_host(x) for x in inputs], attrs), expected, scale=4, message=f"{K}")
 
 
-@pytest.mark.parametrize(("shape", "attrs"), [((5, 64), {"scheme": "layer", "size": 1}), ((5, 79), {"rms": True}),
+@pytest.mark.parametrize(("shape", "attrs"), [((5, 64), {"scheme": "layer", "size": 1}),
+                                              ((5, 79), {"scheme": "layer", "size": 1, "rms": True}),
                                               ((3, 64), {"scheme": "group", "size": 4}),
                                               ((3, 6, 32), {"scheme": "group", "size": 2}),
                                               ((3, 4, 32), {"scheme": "batch", "size": 0})])
 def test_rows_of_the_norm_family(shape: tuple, attrs: dict, rng: np.random.Generator, large: None) -> None:
-    rows, channels = rows_of(shape, **{"scheme": "layer", "size": 1, **attrs}), shape[1]
+    rows, channels = rows_of(shape, attrs["scheme"], attrs["size"]), shape[1]
     x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
     w, b = (rng.standard_normal(channels).astype(np.float32) for _ in range(2))
     for name, inputs, more in (("norm_rows", [x, w, b], {}),
