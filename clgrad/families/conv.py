@@ -239,10 +239,10 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         x = _Source(x_name, x_offset, strides, sum((lo - o) * n for lo, o, n in zip(p.low, origin, walk)),
                     tuple(a * n for a, n in zip(p.j_step, walk)), tuple(a * n for a, n in zip(p.r_step, walk)))
         most = max((lanes for points, lanes in _FEW.items() if p.j[3] >= points), default=0)
-        if most >= p.M and x.j_steps[2] == 1 and p.R:
-            _strips(s, p, bias, x, params["width"])
-        elif not p.channels_in_r and p.M <= _FEW_OUTPUTS and x.r_steps[2] == 1 and p.r[3] >= (4 if p.M == 1 else 8):
+        if not p.channels_in_r and p.M <= _FEW_OUTPUTS and x.r_steps[2] == 1 and p.r[3] >= (4 if p.M == 1 else 8):
             _dots(s, p, x, params)
+        elif most >= p.M and x.j_steps[2] == 1 and p.R:
+            _strips(s, p, bias, x, params["width"])
         else:
             _tiles(s, p, bias, vectors, width, params["points"], x)
         s.flops += 2 * p.groups * p.M * p.J * p.R
