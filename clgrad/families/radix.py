@@ -11,9 +11,12 @@ from ..core import dtypes
 from ..ndarray import Array, empty
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
+from .index import take_along
 from .plans import index_type, letter, parameters, workers
 
 _LEAST = 4096  # elements that a work-item should have at least
+_MOST_LISTED = 128  # items of the list that finds a few
+_CHUNK = 1 << 14  # elements between two looks at what that list has left to find
 
 
 def parameter(x: Array, name: str) -> int:
@@ -23,12 +26,13 @@ def parameter(x: Array, name: str) -> int:
     return parameters(x.device, "radix", x.dtype.name, "lines", (x.size // K, K))[name]
 
 
-def _kernel(x: Array, function: str, signature: str, index: str, op: str, kind: str, what: str) -> Kernel:
+def _kernel(x: Array, function: str, signature: str, index: str, op: str, kind: str, what: str,
+            vectors: int = 0) -> Kernel:
     # names of one layout share a kernel, but for floats, whose exponents differ
     d = x.dtype
     return kernel(x.device, "radix", function, signature.replace("o", letter(index)), op, kind=kind, what=what,
                   size=d.itemsize, kind_of="u" if d.kind == "b" else d.kind, ctype=d.c if d.kind == "f" else "",
-                  index=index)
+                  index=index, vectors=vectors)
 
 
 def _flip(x: Array, descending: bool) -> int:
@@ -85,6 +89,32 @@ def _passes(op: str, x: Array, flip: int, what: str, item: int, index: str, out:
         move = _kernel(x, f"scatter_{name}{'_last' * last}", "P" * len(to) + "PoPoooLIo", index, op, "passes", what)
         launch(move, (units,), (1,), *to, source, offset, counts, *tail, nbytes=2 * n * item)
         source, offset, here, there = here, 0, there, here
+
+
+def are_few(x: Array, k: int) -> bool:
+    """Whether the k first of each line of x are found best by keeping a list of them."""
+    return x.device.wide_core and x.dtype.itemsize < 8 and 0 < k <= _MOST_LISTED and 4 * k <= x.shape[-1]
+
+
+def few(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]:
+    """The k first elements of each line of x as sorting would give them, and their positions (int64)."""
+    K, lines, device = x.shape[-1], x.size // x.shape[-1], x.device
+    parts = max(1, min(-(-4 * device.facts.compute_units // lines), K // parameter(x, "chunk")))
+    part = -(-K // parts)
+    parts = -(-K // part)
+    units = lines * parts
+    values, at = empty((units * k,), x.dtype, device), empty((units * k,), dtypes.int64, device)
+    index = index_type(x.storage.nbytes, x.size * 8)
+    vectors = next(v for v in (2, 8, 16) if k <= 8 * v)
+    kernel_ = _kernel(x, "few", "PPPoooooo" + "Lo", index, op, "few", "values", vectors)
+    launch(kernel_, (min(units, workers(device, x.size, 4, _LEAST)),), (1,), values.storage.buffer, at.storage.buffer,
+           x.storage.buffer, x.offset, K, k, _CHUNK, part, parts, _flip(x, descending), units, nbytes=x.nbytes)
+    shape = (*x.shape[:-1], parts * k)
+    values, at = values.reshape(shape), at.reshape(shape)
+    if parts == 1:
+        return values, at
+    values, inner = few(op, values, k, descending)
+    return values, take_along(op, at, inner, x.ndim - 1)
 
 
 class _Selection:

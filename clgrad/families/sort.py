@@ -113,6 +113,9 @@ def smallest(op: str, x: Array, k: int, descending: bool) -> tuple[Array, Array]
     if x.size > 0 and k > 0 and _by_network(x):
         check_kind(op, "biuf", x.dtype)
         return _network(op, x, k, descending, True, True)
+    if x.size > 0 and radix.are_few(x, k):
+        check_kind(op, "biuf", x.dtype)
+        return radix.few(op, x, k, descending)
     if 0 < 8 * k <= K and by_digits(x):
         check_kind(op, "biuf", x.dtype)
         values, at = radix.smallest(op, x, k, descending)

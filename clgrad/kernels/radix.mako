@@ -12,6 +12,10 @@
 ##   collect:        the elements up to that key, and of those equal to it the first ones needed, in their order
 ##   find:           the position of the need-th element
 ##
+##   few:            the k smallest of a part of a line, in order, for small k. Of a chunk the least keys are found by lanes:
+##                   the k-th of those is a bound, which few others reach. They are inserted into a sorted list, and
+##                   no further key is looked at but those below its last one
+##
 ## What moves is the element itself, as it lies in memory, alone or with its position; its key is computed anew in each
 ## pass, by vectors. So nothing is encoded before or decoded behind, and -0, +0 and NaNs of all kinds keep their bits
 ## though their keys are one. The first pass reads x, the last writes what is wanted: values, positions or both.
@@ -306,6 +310,110 @@ kernel void lines(${", ".join(out_parameters)}, const global element *x, index_t
                 there = t;
             }
             move_next_last(${", ".join(outs)}, next + 32 * shifts[passes - 1], here, 0, K, flip, shifts[passes - 1]);
+        }
+    }
+}
+% endif
+
+% if kind == "few":
+<%
+    LISTED = 8  # items of a vector
+    LANES = 2 * LISTED * vectors // W  # vectors of least keys: twice as many keys as items
+    LAST = f"list[{vectors - 1}].s7"
+%>\
+// Puts an item, key above position, into a sorted list whose last one it is below; that one leaves.
+static inline void insert(ulong8 *list, ulong item)
+{
+    ulong before = 0;
+    % for c in range(vectors):
+    {
+        const ulong8 old = list[${c}], from = (ulong8)(before, old.s0123, old.s456);
+        const ulong8 high = from > (ulong8)(item) ? from : (ulong8)(item);
+        before = old.s7;
+        list[${c}] = old < high ? old : high;
+    }
+    % endfor
+}
+
+// any(), in few steps
+static inline int some(int16 v)
+{
+    const long8 w = as_long8(v);
+    const long4 x = w.lo | w.hi;
+    const long2 y = x.lo | x.hi;
+    return (y.x | y.y) != 0;
+}
+
+// Of k places the last ones of the list; before them zeros, that nothing is below.
+static inline void clear(ulong8 *list, int k)
+{
+    for (int i = 0; i < ${LISTED * vectors}; ++i)
+        ((ulong *)list)[i] = i < ${LISTED * vectors} - k ? 0 : 0xfffffffffffffffful;
+}
+
+kernel void few(global element *values, global long *at, const global element *x, index_t offset, index_t K, index_t k,
+                index_t chunk, index_t part, index_t parts, ulong flip, index_t units)
+{
+    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+        const global element *from = x + offset + u / parts * K;
+        const uint end = min((uint)(u % parts * part) + (uint)part, (uint)K);
+        ulong8 list[${vectors}];
+        clear(list, k);
+        uint k1;
+        for (uint k0 = u % parts * part; k0 < end; k0 = k1) {
+            k1 = min(k0 + (uint)chunk, end);
+            uint16 least[${LANES}];
+            for (int v = 0; v < ${LANES}; ++v) least[v] = (uint16)(0xffffffffu);
+            uint e = k0;
+            for (; e + ${W * LANES} <= k1; e += ${W * LANES}) {
+                % for v in range(LANES):
+                {
+                    const uint16 key = key16(vload16(0, from + e + ${16 * v}), flip);
+                    least[${v}] = key < least[${v}] ? key : least[${v}];
+                }
+                % endfor
+            }
+            uint bound = ${LAST} >> 32;
+            int reached = 0;
+            for (int v = 0; v < ${W * LANES}; ++v) reached += ((uint *)least)[v] <= bound;
+            if (reached >= k) {
+                ulong8 kept[${vectors}];
+                % for c in range(vectors):
+                kept[${c}] = list[${c}];
+                % endfor
+                clear(list, k);
+                for (int v = 0; v < ${W * LANES}; ++v) {
+                    const ulong item = (ulong)((uint *)least)[v] << 32;
+                    if (item < ${LAST}) insert(list, item);
+                }
+                bound = ${LAST} >> 32;
+                % for c in range(vectors):
+                list[${c}] = kept[${c}];
+                % endfor
+            }
+            if (reached == 0) k0 = e;  // the rest of the chunk was not looked at
+            for (e = k0; e + 32 <= k1; e += 32) {
+                const uint16 low = key16(vload16(0, from + e), flip), high = key16(vload16(0, from + e + 16), flip);
+                if (some((low <= (uint16)(bound)) | (high <= (uint16)(bound)))) {
+                    uint lane[32];
+                    vstore16(low, 0, lane);
+                    vstore16(high, 1, lane);
+                    for (int j = 0; j < 32; ++j) {
+                        const ulong item = ((ulong)lane[j] << 32) | (e + j);
+                        if (lane[j] <= bound && item < ${LAST}) insert(list, item);
+                    }
+                    bound = min(bound, (uint)(${LAST} >> 32));
+                }
+            }
+            for (; e < k1; ++e) {
+                const ulong item = ((ulong)key1(from[e], flip) << 32) | e;
+                if (item < ${LAST}) insert(list, item);
+            }
+        }
+        for (int i = 0; i < k; ++i) {
+            const uint place = (uint)((ulong *)list)[${LISTED * vectors} - k + i];
+            values[u * k + i] = from[place];
+            at[u * k + i] = place;
         }
     }
 }

@@ -194,6 +194,20 @@ def test_sort_along_every_axis(shape, form: str, device, rng) -> None:
             assert_close(indices, np.argsort(x, dim, kind="stable"))
 
 
+@pytest.mark.parametrize("k", [16, 128])
+def test_a_few_of_lines_in_any_order(k: int, device, rng) -> None:
+    """Each chunk brings better ones than all before, or none; most are equal; all are of one sort of NaN."""
+    x = rng.standard_normal((6, 40_000)).astype(np.float32)
+    x[1], x[2] = np.sort(x[1]), np.sort(x[2])[::-1]
+    x[3], x[4] = 2, np.nan
+    x[5, :39_900] = 1
+    for descending in (False, True):
+        top = clgrad.topk(from_host(x), k, largest=descending)
+        values, at = clgrad.sort.op.ref(x, -1, descending)
+        np.testing.assert_array_equal(top.indices.numpy(), at[:, :k])
+        np.testing.assert_array_equal(top.values.numpy(), values[:, :k])
+
+
 def test_topk_and_kthvalue(form: str, device, rng) -> None:
     x = _values(rng, (6, 1000), "float32")
     values, at = clgrad.topk(from_host(x), 5)
