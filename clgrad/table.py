@@ -39,24 +39,26 @@ class NoGrad:
     def error(self, op: str) -> GraphError:
         return GraphError(f"{op}: has no derivative in this argument: {self.why}. Detach it, or compute it otherwise.")
 
+    def refuse(self, op: str) -> None:
+        """Raise it."""
+        raise self.error(op)
+
 
 @dataclass(frozen=True)
 class Rule:
     """A derivative with its parameters resolved: where each comes from, and its position there.
 
     A source is "g", "needs", "saved" (the op's ``saves``), "attrs", or "shape", "dtype" or "device" of a tensor.
-    ``evaluate(node, g, create_graph)`` is the derivative with what the op's node keeps of each.
     """
 
     call: Callable
     sources: tuple[tuple[str, int], ...]
-    evaluate: Callable = field(init=False)
 
-    def __post_init__(self) -> None:
+    def text(self, name: str) -> str:
+        """Python text that calls it as ``name``, for a ``node`` and what is known of it."""
         texts = {"g": "g", "needs": "node.needs()", "saved": "node.kept({}, create_graph)", "attrs": "node.attrs[{}]"}
         values = [texts.get(source, f"node.meta({source!r}, {{}})").format(at) for source, at in self.sources]
-        text = f"lambda node, g, create_graph: call({', '.join(values)})"
-        object.__setattr__(self, "evaluate", eval(text, {"call": self.call}))
+        return f"{name}({', '.join(values)})"
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Op:
     joint: Rule | None = None
     saves: tuple[str, ...] = ()
     saved_tensors: tuple[int | None, ...] = ()  # which tensor each of them is; None: the result
-    saved_for: tuple[tuple[int, ...], ...] = ()  # which tensors' gradients need it
+    gradients: Callable | None = None  # (node, g, create_graph): each tensor's gradient, or None where nobody wants it
+    saving: Callable | None = None  # (edges, arrays, out, keep): what of ``saves`` is wanted, each as keep() gives it
     differentiable: bool = False
     signature: Any = None
 
@@ -197,10 +200,34 @@ class Op:
         put("saves", tuple(n for n in (*self.tensors, "out") if n in wanted))
         put("saved_tensors", tuple(None if n == "out" else self.tensors.index(n) for n in self.saves))
         rules = tuple(Rule(e, tuple(map(self._source, each))) if callable(e) else e for e, each in zip(entries, names))
-        put("saved_for", tuple(tuple(range(len(self.tensors))) if joint or self.sequence else
-                               tuple(t for t, each in enumerate(names) if n in each) for n in self.saves))
         put("joint", rules[0] if joint else None)
         put("rules", () if joint else rules)
+        users = [None if joint else [t for t, each in enumerate(names) if n in each] for n in self.saves]
+        scope = {f"rule{i}": r.call if isinstance(r, Rule) else r for i, r in enumerate(rules)}
+        put("gradients", eval(self._gradients_text(), scope))
+        put("saving", eval(self._saving_text(users), {}))
+
+    # A node's part in every step, written out once: loops over rules and their sources took longer than the rules.
+
+    def _gradients_text(self) -> str:
+        if self.joint is not None:
+            return f"lambda node, g, create_graph: {self.joint.text('rule0')}"
+        texts = [f"{r.text(f'rule{i}')} if node.edges[{i}] is not None else None" if isinstance(r, Rule) else
+                 f"rule{i}.refuse({self.name!r}) if node.edges[{i}] is not None else None" if isinstance(r, NoGrad)
+                 else "None" for i, r in enumerate(self.rules)]
+        return f"lambda node, g, create_graph: ({', '.join(texts)},)"
+
+    def _saving_text(self, users: list[list[int] | None]) -> str:
+        """``users`` are the tensors whose gradients need each of ``saves``; None where one rule is for all."""
+        texts = []
+        for tensor, wanted in zip(self.saved_tensors, users):
+            source, several = ("out", self.several) if tensor is None else ("arrays", True) if self.sequence else (
+                f"arrays[{tensor}]", False)
+            text = f"list(map(keep, {source}))" if several else f"keep({source})"
+            if wanted is not None and len(wanted) < len(self.tensors):
+                text += f" if {' or '.join(f'edges[{t}] is not None' for t in wanted)} else None"
+            texts.append(text)
+        return f"lambda edges, arrays, out, keep: [{', '.join(texts)}]"
 
     def _source(self, name: str) -> tuple[str, int]:
         """Where a rule's parameter comes from."""

@@ -19,7 +19,7 @@ import numpy as np
 from ..core.config import config
 from ..core.errors import DTypeError, GraphError, ShapeError, bad
 from ..ndarray import Array, Layout, full, layout_of
-from ..table import NoGrad, Op, Rule
+from ..table import Op
 from .mode import _state, set_grad_enabled
 from .variable import Variable, wrap
 
@@ -37,17 +37,16 @@ def apply(op: Op, tensors: Sequence[Any], attrs: tuple) -> Any:
     """Run a record on Arrays, Variables and Python scalars. Any Variable makes the result one; it is recorded when
     one of them requires a gradient and recording is on."""
     arrays = []
-    plain = True
-    tracked = False
+    plain, tracked = True, False
     for t in tensors:
         if isinstance(t, Variable):
             plain = False
+            arrays.append(t._data)
             if t._requires_grad:
                 tracked = True
-            arrays.append(t._data)
         else:
             arrays.append(t)
-    out = op.run(arrays, *attrs) if op.sequence else op.run(*arrays, *attrs)
+    out = op.run(arrays, *attrs) if op.sequence else op.run(*arrays, *attrs) if attrs else op.run(*arrays)
     if type(out) is not Array:
         return _apply_several(op, tensors, arrays, attrs, out, plain, tracked)
     if config.check:
@@ -200,18 +199,7 @@ class OpNode(Node):
         Node.__init__(self, tensors, arrays, 1 if type(out) is Array else len(out))
         self.op = op
         self.attrs = attrs
-        self.saved = saved = []
-        for at, users in zip(op.saved_tensors, op.saved_for):
-            if op.sequence:
-                saved.append(keep(out) if at is None else list(map(keep, arrays)))
-                continue
-            for u in users:
-                if self.edges[u] is not None:
-                    several = at is None and op.several
-                    saved.append(list(map(keep, out)) if several else keep(out if at is None else arrays[at]))
-                    break
-            else:
-                saved.append(None)
+        self.saved = op.saving(self.edges, arrays, out, keep)
 
     @property
     def name(self) -> str:
@@ -222,6 +210,10 @@ class OpNode(Node):
     def kept(self, at: int, create_graph: bool) -> Any:
         """A saved value, or the list of several."""
         kept = self.saved[at]
+        if not create_graph and type(kept) is tuple:
+            array, version = kept
+            if type(array) is not Array or array.storage.version == version:
+                return array
         if type(kept) is list:
             return [self._again(at, i, k, create_graph) for i, k in enumerate(kept)]
         return self._again(at, None, kept, create_graph)
@@ -247,29 +239,13 @@ class OpNode(Node):
     def gradients(self, gs: list, create_graph: bool) -> Sequence[Any]:
         op = self.op
         if op.several:
-            return self._by_rules(gs, create_graph)
+            return op.gradients(self, gs, create_graph)
         g = gs[0]
         if g.dtype.kind == "c" and op.holomorphic:
             # With the convention dL/dRe + i dL/dIm, the gradient of f is conj(f') g = conj(f' conj(g)).
             return [r if r is None or r.dtype.kind != "c" else r.conj()
-                    for r in self._by_rules(g.conj(), create_graph)]
-        return self._by_rules(g, create_graph)
-
-    def _by_rules(self, g: Any, create_graph: bool) -> Sequence[Any]:
-        op = self.op
-        if op.joint is not None:
-            return op.joint.evaluate(self, g, create_graph)
-        result: list[Any] = []
-        for rule, edge in zip(op.rules, self.edges):
-            if edge is None:
-                result.append(None)
-            elif type(rule) is Rule:
-                result.append(rule.evaluate(self, g, create_graph))
-            elif isinstance(rule, NoGrad):
-                raise rule.error(op.name)
-            else:
-                result.append(None)
-        return result
+                    for r in op.gradients(self, g.conj(), create_graph)]
+        return op.gradients(self, g, create_graph)
 
     def saved_arrays(self) -> Sequence[Array]:
         kept = []
@@ -329,14 +305,15 @@ class _Pass:
 
     def deliver(self, edge: tuple[Any, int], g: Any) -> None:
         target, index = edge
-        if isinstance(target, Variable):
-            self.leaf(target, g)
-            return
         gs = self.pending.get(target)
-        if gs is None:
-            gs = self.pending[target] = [None] * target.results
+        if gs is not None:
+            gs[index] = g if gs[index] is None else gs[index] + g
+        elif isinstance(target, Variable):
+            self.leaf(target, g)
+        else:
+            self.pending[target] = gs = [None] * target.results
+            gs[index] = g
             heapq.heappush(self.heap, (-target.number, target))
-        gs[index] = g if gs[index] is None else gs[index] + g
 
     def leaf(self, leaf: Variable, g: Any) -> None:
         if leaf.hooks:
@@ -365,9 +342,10 @@ class _Pass:
         leaf.grad = total if isinstance(total, Variable) else wrap(total)
 
     def run(self) -> None:
+        heap, step = self.heap, self.step
         with set_grad_enabled(self.create_graph):
-            while self.heap:
-                self.step(heapq.heappop(self.heap)[1])
+            while heap:
+                step(heapq.heappop(heap)[1])
             for leaf, g in self.waiting.items():
                 self.arrive(leaf, _hooked(leaf.hooks, g))
                 if self.targets is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.engine import apply
 from ..autograd.mode import is_grad_enabled
 from ..autograd.variable import Variable, unwrap
 from ..core.errors import GraphError, bad
@@ -55,8 +56,12 @@ def _attach_operator(kind: type, op: Op, function: Callable) -> None:
         setattr(kind, f"__{op.operator}__", function)
         return
 
-    def forward(self: Any, other: Any) -> Any:
-        return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+    if not op.composite and not op.attrs:  # straight to what the function does, in every step of every loop
+        def forward(self: Any, other: Any) -> Any:
+            return apply(op, (self, other), ()) if isinstance(other, _OPERANDS) else NotImplemented
+    else:
+        def forward(self: Any, other: Any) -> Any:
+            return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
 
     def reflected(self: Any, other: Any) -> Any:
         return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
