@@ -11,7 +11,7 @@ from ..core.dtypes import check_kind
 from ..ndarray import Array, empty, full, same_device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import Plans, blocks, check_device, form, index_type, letter, streamed_rows, workers
 
 Ints = tuple[int, ...]
 
@@ -87,7 +87,9 @@ class Pool:
         module = kernels.template("pool").module
         back = self.kind in module.GATHERED
         space = w.space if back else w.size
-        by_planes = (self.kind == "spread" and device.wide_core and x.dtype.c == x.dtype.compute
+        itype = at.dtype.c if at is not x else positions(w).c
+        vector, low, high = self._vectors(w, itype) if device.wide_core and x.dtype.compute == "float" else (0, 0, 0)
+        by_planes = (self.kind == "spread" and device.wide_core and not vector and x.dtype.c == x.dtype.compute
                      and prod(x.shape[:x.ndim - rank]) >= 4 * device.facts.compute_units)
         kind = "place" if by_planes else self.kind
         lead = x.shape[:x.ndim - rank]
@@ -99,9 +101,11 @@ class Pool:
         index = index_type(max(x.storage.nbytes, prod(shape) * x.itemsize, at.storage.nbytes),
                            4 * (max(w.space) + 1) * (max(w.size) + 1))
         i = letter(index)
-        itype = at.dtype.c if at is not x else positions(w).c
-        k = kernel(device, "pool", "pool", f"PP{i}P{i}" + i * 22, kind, kind=kind, form=form(device),
-                   ctype=x.dtype.c, T=x.dtype.compute, itype=itype, index=index, adaptive=w.taps is None)
+        stream = (back and vector == 16 and high == space[-1] and streamed_rows(
+            prod(shape) * x.itemsize, high, x.dtype, module.DEFAULT[form(device)]["stream"]))
+        k = kernel(device, "pool", "pool", f"PP{i}P{i}" + i * 24, kind, kind=kind, form=form(device),
+                   ctype=x.dtype.c, T=x.dtype.compute, itype=itype, index=index, adaptive=w.taps is None, vector=vector,
+                   taps=w.taps[-1] if vector else 0, stride=w.stride[-1] if vector else 0, stream=stream)
         units, taps = prod(shape), prod(w.taps or (4,))
         if device.wide_core:
             units //= max(1, prod(space) if by_planes else space[-1])
@@ -111,7 +115,23 @@ class Pool:
         else:
             each = 1
             gsize, lsize = blocks(device, units, min(module.DEFAULT["many"]["local"], k.max_local), 32)
-        return _Plan(k, gsize, lsize, (*w.sizes(), include_pad, divisor, units, each), shape)
+        return _Plan(k, gsize, lsize, (*w.sizes(), include_pad, divisor, units, each, low, high), shape)
+
+    def _vectors(self, w: Windows, itype: str) -> tuple[int, int, int]:
+        """The width of vectors along the last axis, and the places from and up to which the result has them; a width of
+        zero where there are none."""
+        if w.taps is None or itype != "int":
+            return 0, 0, 0
+        taps, stride, margin, dilation, n = (a[-1] for a in (w.taps, w.stride, w.low, w.dilation, w.space))
+        if self.kind in ("spread", "unmean"):
+            side_by_side = (taps, stride, margin, dilation) == (2, 2, 0, 1)
+            low, high = 0, min(w.size[-1], n // 2) * 2 if side_by_side else 0
+        elif self.kind in ("max", "argmax", "both", "mean") and dilation == 1 and (
+                stride == 1 or (stride == 2 and taps > 1)) and taps <= kernels.template("pool").module.MOST_TAPS:
+            low, high = -(-margin // stride), min(w.size[-1], (n + margin - taps) // stride + 1)
+        else:
+            return 0, 0, 0
+        return next((v for v in (16, 8, 4) if v <= high - low), 0), low, high
 
 
 def positions(windows: Windows) -> dtypes.DType:

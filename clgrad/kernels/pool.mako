@@ -8,10 +8,19 @@
 ##   place    the same as spread, by planes: a work-item adds its planes' values in the order of the windows
 ##
 ## A window starts at o * stride - pad and has taps dilation apart; an adaptive one is [o*N/O, (o+1)*N/O), rounded out.
-## wide: a work-item takes rows of the result. many: a work-item takes every so many elements.
+## wide: a work-item takes rows of the result; of a row, places low .. high - 1 as vectors of `vector`, the last one over
+##       some of those before it: windows of `taps` that lie inside and are 1 or 2 apart, or, in gradients, that are 2
+##       long and side by side. A large gradient is written past the caches (`stream`).
+## many: a work-item takes every so many elements.
+##
+##         x  a b c d e f g h   windows 2 apart: tap 0 is the even lanes of two vectors, tap k the odd ones from k - 1 on
+##   tap 0 ->  a   c   e   g
+##   tap 1 ->    b   d   f   h
 <%!
-    PARAMS = {"local": (32, 64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    PARAMS = {"local": (32, 64, 128, 256),
+              "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a gradient from which on it is streamed
+    DEFAULT = {"wide": {"local": 1, "stream": 1 << 24}, "many": {"local": 128, "stream": 1 << 24}}
+    MOST_TAPS = 7  # of windows that are read as vectors
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -24,13 +33,35 @@
     back = kind in GATHERED
     indexed = kind in ("pick", "spread")
 
-    def x(i):
-        return prelude.load(ctype, T, "x", i)
+    V, I = prelude.vec(T, vector or 1), prelude.vec("int", vector or 1)
 
-    def put(i, value):
-        return f"out[{i}] = {value};" if kind == "argmax" else prelude.store(ctype, T, "out", i, value)
+    def x(i, w=1):
+        return prelude.load(ctype, T, "x", i, w)
+
+    def tap(i, k):
+        """Tap k of the windows whose first begins at x[i]."""
+        if stride == 1:
+            return x(f"{i} + {k}", vector)
+        first, lanes = (0, "even") if k == 0 else (k - 1, "odd")
+        if vector == 16:
+            return f"({V})({x(f'{i} + {first}', 16)}.{lanes}, {x(f'{i} + {first + 16}', 16)}.{lanes})"
+        return f"({x(f'{i} + {first}', 2 * vector)}).{lanes}"
+
+    def twice(v):
+        """Each lane of half a vector, twice."""
+        return f"({v}).s{''.join(f'{l:x}{l:x}' for l in range(vector // 2))}"
+
+    def put(i, value, w=1):
+        if stream and w > 1:
+            return f"STREAM(({value}), (global {V} *)(out + {i}));"
+        if kind == "argmax":
+            return prelude.store(itype, "int", "out", i, value, w) if w > 1 else f"out[{i}] = {value};"
+        return prelude.store(ctype, T, "out", i, value, w)
 %>\
 ${prelude.extensions(T, ctype)}
+% if stream:
+${prelude.stream()}
+% endif
 typedef ${index} index_t;
 typedef ${T} T;
 typedef ${itype} position_t;
@@ -42,7 +73,7 @@ static inline index_t up(index_t a, index_t b) { return a > 0 ? (a + b - 1) / b 
 
 kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *restrict out, const global ${ctype} *restrict x, index_t x_offset,
                         ${"" if kind == "both" else "const "}global position_t *restrict at, index_t at_offset, SIZES(d), SIZES(h), SIZES(w),
-                        index_t include_pad, index_t divisor, index_t units, index_t each)
+                        index_t include_pad, index_t divisor, index_t units, index_t each, index_t low, index_t high)
 {
     x += x_offset;
     at += at_offset;
@@ -66,10 +97,20 @@ kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *r
     for (index_t u = first; u < last; u++) {
         const index_t h = u % ${result}h, d = u / ${result}h % ${result}d, plane = u / ${result}h / ${result}d;
 ${outer()}
+    % if vector:
+${vectors()}
+        const index_t edges = ${result}w - (high - low);
+        for (index_t e = 0; e < edges; e++) {
+            const index_t w = e < low ? e : e + (high - low);
+    % else:
         for (index_t w = 0; w < ${result}w; w++) {
+    % endif
 ${inner()}
         }
     }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 % else:
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t w = u % ${result}w, h = u / ${result}w % ${result}h, d = u / ${result}w / ${result}h % ${result}d;
@@ -182,4 +223,64 @@ ${reach("d")}${reach("h")}\
             }
             ${put("place", "sum")}
 % endif
+</%def>
+<%def name="vectors()">\
+        const ${I} lanes = (${I})(${", ".join(str(i * (1 if back else stride)) for i in range(vector))});
+        for (index_t b = low; b < high; b += ${vector}) {
+            const index_t w = min(b, high - ${vector});
+            const index_t place = ((plane * ${result}d + d) * ${result}h + h) * ${result}w + w;
+% if back:
+            const ${I} self = (int)((d * Nh + h) * Nw + w) + lanes;
+            ${V} sum = (${V})(0);
+            for (index_t i = from_d; i < to_d; i++)
+            for (index_t j = from_h; j < to_h; j++) {
+                const index_t o = plane * O + (i * Oh + j) * Ow + w / 2;
+                const ${V} g = ${twice(x("o", vector // 2))};
+    % if kind == "spread":
+                const ${I} at_o = ${twice(prelude.load("int", "int", "at", "o", vector // 2))};
+                sum += (at_o == self) ? g : (${V})(0);
+    % else:
+                const T size = divisor ? divisor : ${extent("d", "i")} * ${extent("h", "j")} * 2;
+                sum += g / size;
+    % endif
+            }
+            ${put("place", "sum", vector)}
+% else:
+            const index_t start = w * ${stride} - Pw;
+    % if kind == "mean":
+            ${V} sum = (${V})(0);
+    % else:
+            const bool none = from_d >= to_d || from_h >= to_h;
+            ${V} most = (${V})(-INFINITY);
+            ${I} best = none ? (${I})(-1) : (int)((from_d * Nh + from_h) * Nw + start) + lanes;
+    % endif
+            for (index_t i = from_d; i < to_d; i += ${"1" if kind == "mean" else "Ld"})
+            for (index_t j = from_h; j < to_h; j += ${"1" if kind == "mean" else "Lh"}) {
+                const index_t row = (i * Nh + j) * Nw + start;
+    % for k in range(taps):
+                {
+                    const ${V} v = ${tap("plane * N + row", k)};
+        % if kind == "mean":
+                    sum += v;
+        % else:
+                    const ${I} better = (v > most) | (v != v);  // the last NaN wins
+                    most = better ? v : most;
+            % if kind != "max":
+                    best = better ? (int)row + ${k} + lanes : best;
+            % endif
+        % endif
+                }
+    % endfor
+            }
+    % if kind == "mean":
+            const T size = divisor ? divisor : ${extent("d", "d")} * ${extent("h", "h")} * ${taps};
+            ${put("place", "sum / size", vector)}
+    % else:
+        % if kind == "both":
+            ${prelude.store("int", "int", "at", "place", "best", vector)}
+        % endif
+            ${put("place", "best" if kind == "argmax" else "most", vector)}
+    % endif
+% endif
+        }
 </%def>

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import clgrad
-from clgrad import Variable
+from clgrad import Variable, kernels
 from clgrad.core import dtypes
 from clgrad.core.errors import ShapeError
+from clgrad.families.plans import forget
+from clgrad.families.pool import Windows
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
 from clgrad.table import OPS
@@ -33,6 +35,31 @@ def test_both_forms(name: str, form) -> None:
             continue
         expected, result = expected_of(op, sample.inputs, sample.attrs)
         assert_close(out, expected, dtype=result, scale=4, message=label)
+
+
+_LONG = tuple(Windows(*sizes, (1, 1)) for sizes in (
+    ((4, 40), (2, 20), (2, 2), (2, 2), (0, 0)), ((5, 37), (3, 19), (2, 2), (2, 2), (0, 0)),
+    ((6, 40), (3, 20), (3, 3), (2, 2), (1, 1)), ((3, 40), (3, 40), (3, 3), (1, 1), (1, 1)),
+    ((3, 16), (2, 5), (2, 7), (1, 2), (0, 0)), ((2, 64), (1, 32), (2, 2), (2, 2), (0, 0))))
+
+
+@pytest.mark.parametrize("windows", _LONG, ids=[f"{w.space[1]} by {w.taps[1]} / {w.stride[1]}" for w in _LONG])
+def test_lines_of_vectors(windows: Windows, rng: np.random.Generator, device, monkeypatch) -> None:
+    """Windows 1 and 2 apart over lines that hold vectors: whole ones, one over another, edges; NaN among them."""
+    module = kernels.template("pool").module
+    monkeypatch.setitem(module.DEFAULT, "wide", {**module.DEFAULT["wide"], "stream": 64})
+    forget()
+    x = rng.integers(-4, 4, (3, *windows.space)).astype(np.float32)
+    x[1, 1, 3] = x[2, 0, -1] = np.nan  # never two in a window
+    g = rng.standard_normal((3, *windows.size)).astype(np.float32)
+    _, index = OPS["pool_both"].ref(x, windows=windows)
+    for name, inputs in (("pool_max", [x]), ("pool_both", [x]), ("pool_index", [x]), ("pool_mean", [x]),
+                         ("pool_spread", [g, index]), ("pool_unmean", [g])):
+        got = call(clgrad.ops.ALL[name], [from_host(a) for a in inputs], {"windows": windows})
+        expected = OPS[name].ref(*inputs, windows=windows)
+        for one, right in zip(*((got, expected) if OPS[name].several else ((got,), (expected,))), strict=True):
+            assert_close(one, right, scale=4, message=name)
+    forget()
 
 
 def test_many_planes_and_lines(form, rng: np.random.Generator) -> None:
