@@ -10,8 +10,8 @@ PARAMS = {
     "vectors": (1, 2, 3, 4),
     "width": (4, 8, 16),
     "least_work": (2**17, 2**18, 2**19),  # multiply-adds that pay for a work-item
-    "panel_bytes": (2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
-    "pack_a_bytes": (2**21, 2**22, 2**23),  # an operand from this size on is packed although its strides would do
+    "panel_bytes": (2**16, 2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
+    "pack_a_bytes": (2**21, 2**23, 2**25),  # an operand from this size on is packed although its strides would do
     "pack_b_bytes": (2**22, 2**23, 2**24),
     # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k;
     # with two buffers the next slabs are written while others still read the last ones
@@ -26,7 +26,7 @@ PARAMS = {
 # to build. With a vector register for each sum, one for each vector of B and one for a value of A, 6 x 4 fills 29 of the
 # 32 of AVX-512 and loads least, 10 for 24 multiply-adds; each other tile suits edges that it does not.
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
-_WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**18, "pack_a_bytes": 2**22,
+_WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**17, "pack_a_bytes": 2**25,
          "pack_b_bytes": 2**23}
 # Tiles of the many-core form, with 32-bit sums. Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates,
 # none of them spilled; groups and warps are those that an SM with 64 K registers and 64 KB of local memory holds.
