@@ -286,11 +286,12 @@ def draws(n: int, generator: Generator | None = None) -> tuple[int, int]:
     return chosen("dropout", generator).advance(counters("bernoulli", dtypes.uint8, n))
 
 
-def dropout(x: Array, p: float, factor: float, seed: int, offset: int) -> Array:
-    """x * factor where bernoulli, from this place of the stream on, draws a one of probability p, else x * 0."""
+def dropout(x: Array, p: float, factor: float, seed: int, offset: int, *, out: Array | None = None) -> Array:
+    """x * factor where bernoulli, from this place of the stream on, draws a one of probability p, else x * 0. ``out``
+    may be x itself, if it is contiguous and begins its memory."""
     need_float("dropout", x.dtype)
     x = x.contiguous()
-    out = empty(x.shape, x.dtype, x.device)
+    out = empty(x.shape, x.dtype, x.device) if out is None else out
     if not x.size:
         return out
     index, d = index_type(x.storage.nbytes), "d" if x.dtype is dtypes.float64 else "f"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 from .. import factories
 from ..core.errors import bad
-from ..ops.matmul import linear_plus, linear_relu
+from ..families import random
+from ..ops.matmul import linear_plus, linear_relu, linear_relu_dropped
 from ..ops.shape import flatten
 from . import functional as F
 from . import init
+from .dropout import Dropout
 from .module import Module, Parameter
 
 
@@ -83,6 +85,15 @@ def untouched(module: Any, kind: type) -> bool:
 def then_relu(layer: Any, input: Any) -> Any:
     """relu(layer(input)), in one launch for a plain Linear."""
     return linear_relu(input, layer.weight, layer.bias) if untouched(layer, Linear) else F.relu(layer(input))
+
+
+def then_relu_dropout(layer: Any, input: Any, last: Any) -> Any:
+    """last(relu(layer(input))), where ``last`` is a Dropout: one node of the graph for a plain Linear."""
+    if not (untouched(layer, Linear) and untouched(last, Dropout) and last.training and 0 < last.p < 1 and
+            input.dtype is layer.weight.dtype):
+        return last(then_relu(layer, input))
+    n = prod(input.shape[:-1]) * layer.out_features
+    return linear_relu_dropped(input, layer.weight, layer.bias, 1 - last.p, 1 / (1 - last.p), *random.draws(n))
 
 
 def then_plus(layer: Any, input: Any, residual: Any) -> Any:

@@ -14,7 +14,7 @@ from . import init
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
-from .linear import Linear, then_plus, then_relu, untouched
+from .linear import Linear, then_plus, then_relu_dropout, untouched
 from .module import Module
 from .norm import LayerNorm
 
@@ -30,8 +30,10 @@ def _activation(activation: Any) -> Callable:
 
 def _feed(layer: Any, x: Any, residual: Any, last: Dropout) -> Any:
     """residual + last(linear2(dropout(activation(linear1(x))))) of a layer, fused where dropout allows."""
-    h = then_relu(layer.linear1, x) if layer.activation is F.relu else layer.activation(layer.linear1(x))
-    h = layer.dropout(h)
+    if layer.activation is F.relu:
+        h = then_relu_dropout(layer.linear1, x, layer.dropout)
+    else:
+        h = layer.dropout(layer.activation(layer.linear1(x)))
     if untouched(last, Dropout) and not (last.training and last.p):
         return then_plus(layer.linear2, h, residual)
     return residual + last(layer.linear2(h))

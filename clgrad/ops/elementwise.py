@@ -501,6 +501,11 @@ relu = elementwise("relu", "x", c={"f": "(x > ZERO) ? x : ((x != x) ? x : ZERO)"
 _relu_backward = _backward("relu_backward", "dy, y", "(y > ZERO) ? dy : ZERO",
                            [lambda g, y: _relu_backward(g, y), ZERO_GRAD],
                            lambda dy, y: np.where(y > 0, dy, 0), "dy where relu's value y is positive, else 0.")
+kept_backward = elementwise("kept_backward", "dy, y, factor", c="(y > ZERO) ? dy * factor : ZERO", kinds="f",
+                            grad=[lambda g, y, factor: kept_backward(g, y, factor), ZERO_GRAD, ZERO_GRAD],
+                            ref=lambda dy, y, factor: np.where(y > 0, dy * factor, 0), method=False, public=False,
+                            cases=(Case(((3, 5), (3, 5)), {"factor": 1.25}), Case(((0, 4), (0, 4)), {"factor": 2.0})),
+                            doc="dy * factor where y, a relu's value behind dropout, is positive, else 0.")
 silu = _real("silu", "x / (ONE + exp(-x))", lambda g, x: _silu_backward(g, x), lambda x: x * _sigmoid_ref(x),
              "x * sigmoid(x), also called swish.")
 _silu_backward = _slope("silu_backward", "dy * ((ONE + x * (ONE - ONE / (ONE + exp(-x)))) / (ONE + exp(-x)))",

@@ -9,11 +9,12 @@ import numpy as np
 from ..core import dtypes, shapes
 from ..core.errors import ShapeError, bad
 from ..families.matmul import matmul as product
+from ..families.random import dropout
 from ..ndarray import Array
 from ..table import Case
 from .complex import complex
 from .declare import composite, driver
-from .elementwise import _relu_backward, add, astype, relu, sub
+from .elementwise import _relu_backward, add, astype, kept_backward, relu, sub
 from .reduce import sum
 from .shape import permute, reshape, squeeze, transpose, unsqueeze
 
@@ -134,6 +135,12 @@ def _linear_relu(x: Array, weight: Array, bias: Array | None) -> Array:
     return _on_rows(x, lambda rows: ended(rows, weight.T, bias, relu))
 
 
+def _linear_relu_dropped(x: Array, weight: Array, bias: Array | None, p: float, factor: float, seed: int,
+                         offset: int) -> Array:
+    out = _linear_relu(x, weight, bias)
+    return dropout(out, p, factor, seed, offset, out=out)
+
+
 def _linear_plus(x: Array, weight: Array, bias: Array | None, residual: Array) -> Array:
     _sizes("linear_plus", x, weight, bias)
     if residual.shape != (*x.shape[:-1], weight.shape[0]):
@@ -183,6 +190,14 @@ linear_relu = driver("linear_relu", "x, weight, bias=None", "matmul", tensors=("
                      grad=lambda g, x, weight, out, needs: _linear_gradients(_relu_backward(g, out), x, weight, needs),
                      ref=lambda x, weight, bias=None: np.maximum(_linear_ref(x, weight, bias), 0),
                      doc="relu(x @ weight.T + bias), where the product is stored.")
+linear_relu_dropped = driver(
+    "linear_relu_dropped", "x, weight, bias, p, factor, seed, offset", "matmul", tensors=("x", "weight", "bias"),
+    run=_linear_relu_dropped, kinds="f", method=False, public=False, cases=tuple(
+        Case(c.shapes, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for c, p in zip(_LINEAR, (1.0, 0.0, 1.0, 1.0))),
+    grad=lambda g, x, weight, out, factor, needs: _linear_gradients(kept_backward(g, out, factor), x, weight, needs),
+    ref=lambda x, weight, bias, p, factor, seed, offset: np.maximum(_linear_ref(x, weight, bias), 0) * factor * (p > 0),
+    doc="dropout(relu(x @ weight.T + bias)), by the random numbers of a place in a generator's stream: the gradient "
+        "sees in the result what was kept.")
 linear_plus = driver("linear_plus", "x, weight, bias, residual", "matmul",
                      tensors=("x", "weight", "bias", "residual"), run=_linear_plus, kinds="f", method=False,
                      public=False, cases=(Case(((3, 5), (4, 5), (4,), (3, 4))), Case(((5,), (4, 5), (4,), (4,)))),
