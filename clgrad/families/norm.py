@@ -13,7 +13,19 @@ from ..ndarray import Array, empty, full, same_device
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, check_device, form, index_type, letter, parameters, streamed_rows, strip_span, workers
+from .plans import (
+    Plans,
+    check_device,
+    form,
+    group_size,
+    index_type,
+    letter,
+    parameters,
+    streamed_rows,
+    strip_span,
+    team_size,
+    workers,
+)
 
 _SHORT = 32  # segments up to this length are walked by one lane each
 
@@ -106,7 +118,8 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       segments="lanes" if rows.Q <= _SHORT else "tree", strip=params["strip"])
 
     check_device(device, x.dtype, some.dtype)
-    local = params["local"]
+    length = rows.P * rows.Q
+    local = group_size(device, rows.rows, length, params["local"]) if layout == "group" else params["local"]
     k = build(local)
     while k.max_local < local:
         local //= 2
@@ -117,8 +130,12 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
         count = min(units, workers(device, x.size, 4, 1024))
         gsize, lsize = (count,), (1,)
     elif layout == "group":
-        count = min(units, device.facts.compute_units * 16)
-        gsize, lsize = (count * local,), (local,)
+        span = team_size(length, local)
+        most = device.facts.compute_units * 16
+        if wanted and rows.affine == "element":  # each team writes sums for all weights
+            most = max(1, most * span // local)
+        groups = min(-(-units * span // local), most)
+        gsize, lsize, count = (groups * local,), (local,), groups * (local // span)
     else:
         count = max(1, min(-(-units // local), device.facts.compute_units * 16))
         gsize, lsize = (count * local,), (local,)

@@ -107,6 +107,21 @@ def blocks(device: Device, items: int, local: int, per_unit: int) -> tuple[tuple
     return (groups * local,), (local,)
 
 
+def group_size(device: Device, rows: int, length: int, local: int) -> int:
+    """Work-items of a group for rows of a length: more than ``local`` where so few rows would leave units without work,
+    as long as each has 16 elements."""
+    most = min(1024, device.facts.max_work_group_size)
+    while 2 * local <= most and 16 * 2 * local <= length and rows * local < 512 * device.facts.compute_units:
+        local *= 2
+    return local
+
+
+def team_size(length: int, local: int) -> int:
+    """Work-items, a power of two, that share a row: all of a group, or fewer with about four elements each, so that the
+    group takes several rows, which lie side by side."""
+    return min(local, 1 << max(0, -(-length // 4) - 1).bit_length())
+
+
 def strip_span(device: Device, outer: int, inner: int, width: int, strip: int) -> int:
     """Elements side by side, of ``inner``, that a strip of at most ``strip`` vectors takes: fewer, where a core would
     have none of the ``outer`` times as many strips."""

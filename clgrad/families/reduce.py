@@ -15,11 +15,22 @@ from ..ndarray import Array, Storage, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, blocks, by_kind, check_device, form, index_type, letter, parameters, workers
+from .plans import (
+    INT_BYTES,
+    Plans,
+    blocks,
+    by_kind,
+    check_device,
+    form,
+    index_type,
+    letter,
+    parameters,
+    team_size,
+    workers,
+)
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
-_SERIAL = 32  # reduced lengths up to this are walked by one work-item on many-core devices
 
 _LOWEST = {"char": "CHAR_MIN", "short": "SHRT_MIN", "int": "INT_MIN", "long": "LONG_MIN", "uchar": "0", "ushort": "0",
            "uint": "0", "ulong": "0", "float": "-INFINITY", "double": "-INFINITY"}
@@ -188,7 +199,7 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
     layout = "columns" if walk.columns else "rows"
     shape_of = form(device) if compute.kind != "c" else "many"  # complex numbers are no lanes of a wider vector
     if shape_of == "many":
-        serial = compute.kind == "c" or walk.columns or walk.length <= _SERIAL
+        serial = compute.kind == "c" or walk.columns
         layout = "serial" if serial else "group"
         walk = Walk(walk.kept, walk.reduced, walk.outputs, walk.length, False)
     piece = max(1, -(-walk.length // pieces))
@@ -218,7 +229,10 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
         most = workers(device, walk.outputs * walk.length, params["groups_per_unit"], _LEAST_ITEMS)
         gsize, lsize = (min(units, most),), (1,)
     elif layout == "group":
-        gsize, lsize = (min(units, device.facts.compute_units * params["groups_per_unit"] * 4) * local,), (local,)
+        team = team_size(piece, local)
+        tail = (*tail[:-1], team)
+        groups = min(-(-units * team // local), device.facts.compute_units * params["groups_per_unit"] * 4)
+        gsize, lsize = (groups * local,), (local,)
     else:
         gsize, lsize = blocks(device, units, local, params["groups_per_unit"])
     return _Stage(k, gsize, lsize, (*tail, units, count))

@@ -12,9 +12,20 @@ from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime.launch import launch, watch
 from ..runtime.program import Kernel, kernel
-from .plans import Plans, blocks, form, index_type, letter, parameters, streamed_rows, strip_span, workers
+from .plans import (
+    Plans,
+    blocks,
+    form,
+    group_size,
+    index_type,
+    letter,
+    parameters,
+    streamed_rows,
+    strip_span,
+    team_size,
+    workers,
+)
 
-_SERIAL = 32
 _ONE_A_ROW = ("logsumexp", "cross_entropy")  # kinds whose result is a number a row
 
 
@@ -87,8 +98,8 @@ class Softmax:
                             (rows, K))
         span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
-        layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 or K <= _SERIAL else "group"
-        local = params["local"]
+        layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 else "group"
+        local = group_size(device, rows, K, params["local"]) if layout == "group" else params["local"]
         k = self._build(x, y, layout, K, params, local)
         while k.max_local < local:
             local //= 2
@@ -96,7 +107,8 @@ class Softmax:
         if wide:
             gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
         elif layout == "group":
-            gsize, lsize = (min(units, device.facts.compute_units * 32) * local,), (local,)
+            span = team_size(K, local)
+            gsize, lsize = (min(-(-units * span // local), device.facts.compute_units * 32) * local,), (local,)
         else:
             gsize, lsize = blocks(device, units, local, 16)
         return _Plan(k, gsize, lsize, (K, inner, span, units), result)

@@ -17,7 +17,8 @@
 ##                 result is written past the caches (`stream`).
 ## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
-## many, group:    one work-group a row, partial results meet in local memory.
+## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet in local
+##                 memory: 1.5 KB for 128 work-items. At 40 registers an NVIDIA SM with 64 K of them holds 1536 of 2048.
 ## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
 ##
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
@@ -437,40 +438,42 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         }
     }
 % else:
-    // One work-group a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
+    // A team of work-items a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
+    // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
     local T tile[${3 * group}];
-    const int lane = get_local_id(0);
-    const index_t K = P * Q;
+    const int item = get_local_id(0), team = (int)span, lane = item % team, teams = ${group} / team;
 <%
     at = "base + k" if joined else "base + k / Q * step + k % Q"
 %>
 <%def name="meet(*names)">
         // Sums of the lanes' values, in every lane.
         % for i, n in enumerate(names):
-        tile[${i} * ${group} + lane] = ${n};
+        tile[${i} * ${group} + item] = ${n};
         % endfor
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way) {
         % for i, n in enumerate(names):
-                tile[${i} * ${group} + lane] += tile[${i} * ${group} + lane + half_way];
+                tile[${i} * ${group} + item] += tile[${i} * ${group} + item + half_way];
         % endfor
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         % for i, n in enumerate(names):
-        ${n} = tile[${i} * ${group}];
+        ${n} = tile[${i} * ${group} + item - lane];
         % endfor
         barrier(CLK_LOCAL_MEM_FENCE);
 </%def>\
     % if forward:
-    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+    for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
+        const bool real = u0 + item / team < units;
+        const index_t u = min(u0 + item / team, units - 1), K = real ? P * Q : 0;
         const index_t base = u * row_step;
     % if grouped:
         const index_t own = u % groups * Q;
     % endif
         T m = 0, m2 = 0, n = 0;
-        for (index_t k = lane; k < K; k += ${group}) {
+        for (index_t k = lane; k < K; k += team) {
             const T value = ${x(at)};
         % if rms:
             m2 += value * value;
@@ -484,31 +487,31 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % if rms:
         ${meet("m2")}
         % else:
-        tile[lane] = m;
-        tile[${group} + lane] = m2;
-        tile[${2 * group} + lane] = n;
+        tile[item] = m;
+        tile[${group} + item] = m2;
+        tile[${2 * group} + item] = n;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way) {
-                const T other = tile[${2 * group} + lane + half_way], here = tile[${2 * group} + lane];
-                const T d = tile[lane + half_way] - tile[lane];
+                const T other = tile[${2 * group} + item + half_way], here = tile[${2 * group} + item];
+                const T d = tile[item + half_way] - tile[item];
                 const T part = other / fmax(here + other, (T)1);
-                tile[lane] += d * part;
-                tile[${group} + lane] += tile[${group} + lane + half_way] + d * d * part * here;
-                tile[${2 * group} + lane] += other;
+                tile[item] += d * part;
+                tile[${group} + item] += tile[${group} + item + half_way] + d * d * part * here;
+                tile[${2 * group} + item] += other;
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        m = tile[0];
-        m2 = tile[${group}];
+        m = tile[item - lane];
+        m2 = tile[${group} + item - lane];
         barrier(CLK_LOCAL_MEM_FENCE);
         % endif
         const T r = 1 / sqrt(m2 / total + eps);
-        if (lane == 0) {
+        if (real && lane == 0) {
             ${settle("u")}
         }
         ${shared("0") if affine == "row" else ""}
-        for (index_t k = lane; k < K; k += ${group}) {
+        for (index_t k = lane; k < K; k += team) {
             ${shared("(k / Q)") if affine == "segment" else ""}
             ${put(at, result(at, "k", 1, "" if rms else "m"))}
         }
@@ -516,12 +519,14 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % else:
         % if wanted and affine == "element":
     // A lane owns the positions it walks over, in every row: nobody else adds to them.
-    global T *const slopes = sums + (index_t)get_group_id(0) * groups * Q;
-    global T *const shifts = slopes + (index_t)get_num_groups(0) * groups * Q;
+    global T *const slopes = sums + ((index_t)get_group_id(0) * teams + item / team) * groups * Q;
+    global T *const shifts = slopes + (index_t)get_num_groups(0) * teams * groups * Q;
     for (index_t g = 0; g < groups; ++g)
-        for (index_t k = lane; k < K; k += ${group}) slopes[g * Q + k] = shifts[g * Q + k] = 0;
+        for (index_t q = lane; q < Q; q += team) slopes[g * Q + q] = shifts[g * Q + q] = 0;
         % endif
-    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+    for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
+        const bool real = u0 + item / team < units;
+        const index_t u = min(u0 + item / team, units - 1), K = real ? P * Q : 0;
         const index_t base = u * row_step;
     % if grouped:
         const index_t own = u % groups * Q;
@@ -533,7 +538,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         T s1 = 0, s2 = 0;
         % if affine == "segment" and segments == "lanes":
         // Short segments: a lane takes whole ones.
-        for (index_t p = lane; p < P; p += ${group}) {
+        for (index_t p = real ? lane : P; p < P; p += team) {
             T t1 = 0, t2 = 0;
             ${shared("p")}
             for (index_t q = 0; q < Q; ++q) {
@@ -554,7 +559,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         for (index_t p = 0; p < P; ++p) {
             T t1 = 0, t2 = 0;
             ${shared("p")}
-            for (index_t q = lane; q < Q; q += ${group}) {
+            for (index_t q = real ? lane : Q; q < Q; q += team) {
                 const index_t at = base + p * Q + q;
                 const T g = ${dy("at")};
                 t1 += g;
@@ -562,7 +567,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             }
             ${meet("t1", "t2")}
             % if wanted:
-            if (lane == 0) {
+            if (real && lane == 0) {
                 sums[u * P + p] = t2;
                 sums[rows * P + u * P + p] = t1;
             }
@@ -572,7 +577,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         }
         % else:
         ${shared("0") if affine == "row" else ""}
-        for (index_t k = lane; k < K; k += ${group}) {
+        for (index_t k = lane; k < K; k += team) {
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};
             % if wanted and affine == "element":
@@ -586,7 +591,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         ${meet("s1", "s2")}
             % if affine == "row":
                 % if wanted:
-        if (lane == 0) {
+        if (real && lane == 0) {
             sums[u] = s2;
             sums[rows + u] = s1;
         }
@@ -599,7 +604,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % endif
         s1 = ${"0" if rms else "s1 / total"};
         s2 /= total;
-        for (index_t k = lane; k < K; k += ${group}) {
+        for (index_t k = lane; k < K; k += team) {
             ${shared("(k / Q)") if affine == "segment" else ""}
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};

@@ -92,21 +92,25 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
 {
 % if form == "many":
     % if layout == "group":
+    // `strip` work-items a result, as many results a work-group as there is room for. One that is none repeats the last, of
+    // nothing: every work-item comes to every barrier.
     local T lanes[${group}];
-    const int lane = get_local_id(0);
-    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
+    const int item = get_local_id(0), team = (int)strip, lane = item % team, teams = ${group} / team;
+    for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
+        const bool real = u0 + item / team < units;
+        const index_t u = min(u0 + item / team, units - 1);
     % else:
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
     % endif
         const index_t o = u % outputs;
         const index_t p = u / outputs;
-        const index_t r1 = min((p + 1) * piece, R);
+        const index_t r1 = ${"!real ? 0 : " if layout == "group" else ""}min((p + 1) * piece, R);
         const index_t base = a_offset + kept_position(o${kept_args});
         T total = IDENTITY;
-<% stride = group if layout == "group" else 1 %>\
+<% stride = "team" if layout == "group" else 1 %>\
         for (index_t r = p * piece${" + lane" if layout == "group" else ""}; r < r1;) {
             T part = IDENTITY;
-            const index_t stop = min(r + ${BLOCK * stride}, r1);
+            const index_t stop = min(r + ${BLOCK} * ${stride}, r1);
             for (; r < stop; r += ${stride}) {
                 const index_t q = r / ${inner};
                 const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step};
@@ -115,15 +119,15 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
             total = combine1(total, part);
         }
     % if layout == "group":
-        lanes[lane] = total;
+        lanes[item] = total;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
+        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
             if (lane < half_way)
-                lanes[lane] = combine1(lanes[lane], lanes[lane + half_way]);
+                lanes[item] = combine1(lanes[item], lanes[item + half_way]);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        if (lane == 0)
-            ${result("u", f"finish(lanes[0], count)")}
+        if (real && lane == 0)
+            ${result("u", f"finish(lanes[item], count)")}
         barrier(CLK_LOCAL_MEM_FENCE);
     % else:
         ${result("u", f"finish(total, count)")}

@@ -13,8 +13,9 @@
 ##                 result is written past the caches (`stream`).
 ## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
 ##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
-## many, group:    one work-group a row, partial results meet in local memory.
-## many, serial:   one work-item a row, for short rows and for inner > 1, where neighbours read neighbours.
+## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet in local
+##                 memory. At 128 work-items and ~30 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a group.
+## many, serial:   one work-item a row, for inner > 1, where neighbours read neighbours.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32), "kept": (1024, 2048, 4096),
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
@@ -266,42 +267,44 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     }
 % elif layout == "group":
     local T lanes[${group}];
-    const int lane = get_local_id(0);
-    for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
-        const index_t at = u * K;
+    // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
+    const int item = get_local_id(0), team = (int)span, lane = item % team, rows = ${group} / team;
+    for (index_t u0 = (index_t)get_group_id(0) * rows; u0 < units; u0 += (index_t)get_num_groups(0) * rows) {
+        const bool real = u0 + item / team < units;
+        const index_t u = min(u0 + item / team, units - 1), at = u * K, stop = real ? K : 0;
         ${target()}
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
         % if not backward:
-        for (index_t k = lane; k < K; k += ${group}) m = fmax(m, ${x("at + k")});
-        lanes[lane] = m;
+        for (index_t k = lane; k < stop; k += team) m = fmax(m, ${x("at + k")});
+        lanes[item] = m;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) lanes[lane] = fmax(lanes[lane], lanes[lane + half_way]);
+        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
+            if (lane < half_way) lanes[item] = fmax(lanes[item], lanes[item + half_way]);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        m = lanes[0];
+        m = lanes[item - lane];
             % if kind == "logsumexp":
         m = isinf(m) ? (T)0 : m;
             % endif
         barrier(CLK_LOCAL_MEM_FENCE);
         % endif
-        for (index_t k = lane; k < K; k += ${group}) s += ${term("at + k", 1, "m")};
-        lanes[lane] = s;
+        for (index_t k = lane; k < stop; k += team) s += ${term("at + k", 1, "m")};
+        lanes[item] = s;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = ${group} / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) lanes[lane] += lanes[lane + half_way];
+        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
+            if (lane < half_way) lanes[item] += lanes[item + half_way];
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        s = lanes[0];
+        s = lanes[item - lane];
         s = ${settle("m", "s")};
         barrier(CLK_LOCAL_MEM_FENCE);
         % if single:
-        if (lane == 0) ${put("u", one_number)}
+        if (real && lane == 0) ${put("u", one_number)}
         % elif classes:
-        for (index_t k = lane; k < K; k += ${group})
+        for (index_t k = lane; k < stop; k += team)
             ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
         % else:
-        for (index_t k = lane; k < K; k += ${group}) ${put("at + k", result("at + k", 1, "m", "s"))}
+        for (index_t k = lane; k < stop; k += team) ${put("at + k", result("at + k", 1, "m", "s"))}
         % endif
     }
 % else:
