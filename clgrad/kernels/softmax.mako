@@ -14,7 +14,7 @@
 ## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
 ##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet in local
-##                 memory. At 128 work-items and ~30 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a group.
+##                 memory. At 128 work-items and 26 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a group.
 ## many, serial:   one work-item a row, for inner > 1, where neighbours read neighbours.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32), "kept": (1024, 2048, 4096),
