@@ -113,8 +113,8 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,
                       form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
                       index=index, group=local, affine=rows.affine,
-                      grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT, rms=rms, has_weight=weight is not None,
-                      has_bias=bias is not None, running=how, wanted=wanted, stream=stream,
+                      grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
+                      rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how, wanted=wanted, stream=stream,
                       segments="lanes" if rows.Q <= _SHORT else "tree", strip=params["strip"])
 
     check_device(device, x.dtype, some.dtype)

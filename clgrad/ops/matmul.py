@@ -193,7 +193,8 @@ linear_relu = driver("linear_relu", "x, weight, bias=None", "matmul", tensors=("
 linear_relu_dropped = driver(
     "linear_relu_dropped", "x, weight, bias, p, factor, seed, offset", "matmul", tensors=("x", "weight", "bias"),
     run=_linear_relu_dropped, kinds="f", method=False, public=False, cases=tuple(
-        Case(c.shapes, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for c, p in zip(_LINEAR, (1.0, 0.0, 1.0, 1.0))),
+        Case(c.shapes, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for c, p in zip(_LINEAR, (1.0, 0.0, 1.0, 1.0))
+    ),
     grad=lambda g, x, weight, out, factor, needs: _linear_gradients(kept_backward(g, out, factor), x, weight, needs),
     ref=lambda x, weight, bias, p, factor, seed, offset: np.maximum(_linear_ref(x, weight, bias), 0) * factor * (p > 0),
     doc="dropout(relu(x @ weight.T + bias)), by the random numbers of a place in a generator's stream: the gradient "
