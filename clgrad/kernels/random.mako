@@ -18,7 +18,7 @@
 # reproducible.mako says what keeps the bits equal.
 
 PARAMS = {"lanes": (1, 4, 8, 16)}   # 128-bit counters that a work-item turns at once
-DEFAULT = {"wide": {"lanes": 8}, "many": {"lanes": 1}}
+DEFAULT = {"wide": {"lanes": 16}, "many": {"lanes": 1}}
 
 def valid(params, facts):
     """`facts` do not matter: no local memory, no barrier, any global and local size."""
