@@ -27,6 +27,7 @@ from .plans import Plans, check_device, form, replay, signature_of
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
 _FEW = {4: 4, 8: 6}  # points along the last axis, and lanes up to which vectors run along so many points
+_STRIPS = ((6, 4), (4, 6), (3, 7), (2, 8), (1, 8), (1, 4))  # lanes and rows of which their kernel holds the sums
 _FEW_OUTPUTS = 8  # of which the gradients by their weights are sums along the last axis
 _UNROLLED = 4  # taps along the last axis up to which a kernel of whole vectors is unrolled
 
@@ -309,17 +310,17 @@ def _packed(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int) -
 
 
 def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> None:
-    lanes = 1 if p.M == 1 else 4 if p.M <= 4 else 6
+    lanes, rows = min(_STRIPS, key=lambda each: _ceil(p.M, each[0]) * each[0] * _ceil(p.j[2], each[1]) * each[1])
     packed, panels = _packed(s, p, bias, 1, lanes)
     width = most
     while width > p.j[3]:
         width //= 2
-    units = p.groups * p.j[0] * panels * p.j[1] * _ceil(p.j[2], 4)
-    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // (p.R * lanes * p.j[3] * 4)))
+    units = p.groups * p.j[0] * panels * p.j[1] * _ceil(p.j[2], rows)
+    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // (p.R * lanes * p.j[3] * rows)))
     head, steps = x.args[:8], x.args[8:]
     s.add("strip", _ceil(units, each), 1,
           [units, each, p.M, *p.j[1:], *p.r, *head[:7], *steps, p.j[0], packed, "C", p.out_shift, *p.out],
-          lanes=lanes, width=width, spread=p.out[5] != 1)
+          lanes=lanes, rows=rows, width=width, spread=p.out[5] != 1)
 
 
 def _terms(s: _Steps, p: Problem) -> tuple[Any, Any, Ints]:

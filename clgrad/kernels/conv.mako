@@ -316,7 +316,7 @@ ${step(i)}\
 </%def>
 
 <%def name="wide_strip()">\
-<% rows = 4; each = [(i, m) for i in range(rows) for m in range(lanes)] %>\
+<% each = [(i, m) for i in range(rows) for m in range(lanes)] %>\
 // A work-item owns ${rows} rows (j2) of ${lanes} lanes m: ${width} neighbouring points a vector, r by r. Rows beyond the last repeat it,
 // and the last vector of a row reaches back over points already done, so that nothing branches.
 kernel void strip(index_t units, index_t each, index_t M, index_t J1, index_t J2, index_t J3, index_t R0, index_t R1,
