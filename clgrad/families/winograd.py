@@ -23,7 +23,7 @@ def fits(p: Problem, params: dict[str, int]) -> bool:
     margins = [(-p.low[d], p.low[d] + grid[d + 1] + 2 - p.space[d]) for d in (1, 2)]
     if max(map(max, margins)) > 4:  # the kernel's margins are this wide
         return False
-    return (params["width"] <= p.M and taps[0] >= 8 and grid[0] * tiles >= 8
+    return (params["width"] <= p.M and taps[0] >= params["channels"] and grid[0] * tiles >= params["tiles"]
             and 9 * grid[2] * grid[3] >= params["gain"] * _POINTS * tiles)
 
 

@@ -21,10 +21,12 @@ PARAMS = {
     "width": (8, 16),            # lanes of a vector; two of them make a panel of outputs
     "group": (1, 2, 4, 8),       # blocks of tiles (or of inputs) that pass over one point's operand while it is in cache
     "gain": (1.25, 1.5, 2.0),    # least ratio of a direct sum's products to these
+    "channels": (64, 32, 16, 8), # least number of channels that are summed,
+    "tiles": (64, 8),            # and least number of tiles: with fewer, the evaluation at the points is not worth its while
     "share": (2**20, 2**21, 2**22, 2**23),  # elements of V, U or D that are made before they are used
 }
-DEFAULT = {"wide": {4: {"width": 16, "group": 4, "gain": 1.5, "share": 2**21},
-                    8: {"width": 8, "group": 4, "gain": 1.5, "share": 2**20}}}
+_WIDE = {"group": 4, "gain": 1.5, "channels": 8, "tiles": 8}
+DEFAULT = {"wide": {4: dict(_WIDE, width=16, share=2**21), 8: dict(_WIDE, width=8, share=2**20)}}
 
 
 def valid(params, facts, itemsize=4):
