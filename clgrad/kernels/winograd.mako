@@ -118,11 +118,18 @@ typedef ${index} index_t;
 typedef ${T} T;
 ${{"spread": spread, "filters": filters, "product": product, "lanes": lane_points, "gradient": gradient}[part]()}
 
+<%def name="to_columns(i, columns)">\
+% for line in input_points([f"v{j}" for j in range(6)], columns, V(8)):
+                ${line}
+% endfor
+                ${" ".join(f"h{i}_{j} = v{j};" for j in range(6))}
+</%def>
+
 <%def name="spread()">\
 // V[g][block][point][c][8] (or with the points first): the inputs of 8 tiles at every point. A work-item makes `each` channels
-// of a block, from runs of tiles that lie side by side: 6 rows of each run are taken apart into the 6 columns of its tiles, a
-// vector each; then rows and columns go to their points, all in registers. Columns outside of X are masked, so that a row
-// is read as it lies; only where even its neighbours end is it first copied.
+// of a block. Of 8 tiles that lie side by side, 6 rows are taken apart into the 6 columns of each, a vector a column; of others
+// the rows are fetched tile by tile, and turned. Then rows and columns go to their points, all in registers. Columns outside of
+// X are masked, so that a row is read as it lies; only where even its neighbours end is it read one by one.
 kernel void spread(index_t blocks, index_t first, index_t tiles, index_t TY, index_t TX, index_t C, index_t each,
                    index_t SH, index_t SW, const global T *restrict X, index_t x_offset, index_t x_g, index_t x_n,
                    index_t x_c, index_t x_h, index_t lowest, index_t highest, index_t low_h, index_t low_w, index_t v_g,
@@ -132,29 +139,34 @@ kernel void spread(index_t blocks, index_t first, index_t tiles, index_t TY, ind
     index_t id = get_global_id(0);
     const index_t chunk = id % chunks;  id /= chunks;
     const index_t block = id % blocks, g = id / blocks;
-    const index_t begin = (first + block) * 8, end = min(tiles, begin + 8);
+    const index_t begin = (first + block) * 8;
     const index_t c_end = min(C, (chunk + 1) * each);
     X += x_offset;
     V += g * v_g + block * v_block;
-    if (end - begin < 8)  // tiles beyond the last
-        for (index_t c = chunk * each; c < c_end; c++)
-            for (int p = 0; p < ${POINTS}; p++) vstore8((${V(8)})0, 0, V + (c / 8 * v_c8 + c % 8 * 8 + p * v_point));
-    index_t count = 0;
-    for (index_t t = begin; t < end; t += count) {
-        const index_t tx = t % TX, ty = t / TX % TY, n = t / TX / TY;
-        count = min(TX - tx, end - t);
-        const index_t left = tx * 4 + low_w, top = ty * 4 + low_h;
-        const ${I}8 lane = (${I}8)(0, 1, 2, 3, 4, 5, 6, 7);
-        const ${I}8 column = lane * 4 + (${I})left;
+    const ${I}8 lane = (${I}8)(0, 1, 2, 3, 4, 5, 6, 7);
+    const index_t left = begin % TX * 4 + low_w, top = begin / TX % TY * 4 + low_h;
+    const index_t start = g * x_g + begin / TX / TY * x_n + top * x_h + left;
+    const int together = begin + 8 <= tiles && begin % TX + 8 <= TX;
+    const ${I}8 column = lane * 4 + (${I})left;
 % for j in range(6):
-        const ${I}8 in${j} = (lane < (${I})count) & (column >= ${-j}) & (column < (${I})(SW - ${j}));
+    const ${I}8 in${j} = (column >= ${-j}) & (column < (${I})(SW - ${j}));
 % endfor
-        for (index_t c = chunk * each; c < c_end; c++) {
-            const index_t plane = g * x_g + n * x_n + c * x_c + left;
+    index_t starts[8], tops[8];  // of each tile; one beyond the last has no rows
+    ${I} inside[64];
+    for (int k = 0; k < 8; k++) {
+        const index_t t = begin + k, y = t / TX % TY * 4 + low_h, x = t % TX * 4 + low_w;
+        starts[k] = g * x_g + t / TX / TY * x_n + y * x_h + x;
+        tops[k] = t < tiles ? y : SH;
+        vstore8((lane + (${I})x >= 0) & (lane + (${I})x < (${I})SW), k, inside);
+    }
+    for (index_t c = chunk * each; c < c_end; c++) {
 % for i in range(6):
-            ${V(8)} ${", ".join(f"h{i}_{j} = 0" for j in range(6))};
+        ${V(8)} ${", ".join(f"h{i}_{j} = 0" for j in range(6))};
+% endfor
+        if (together) {
+% for i in range(6):
             if (top + ${i} >= 0 && top + ${i} < SH) {
-                const index_t row = plane + (top + ${i}) * x_h;
+                const index_t row = start + c * x_c + ${i} * x_h;
                 ${V(16)} a, b, far, beyond;
                 if (row >= lowest && row + 36 <= highest) {
                     a = vload16(0, X + row); b = vload16(1, X + row);
@@ -171,43 +183,46 @@ kernel void spread(index_t blocks, index_t first, index_t tiles, index_t TY, ind
 % for j, name in enumerate(("even.even", "odd.even", "even.odd", "odd.odd", "even4.even", "odd4.even")):
                 const ${V(8)} d${j} = as_${V(8)}(as_${I}8(${name}) & in${j});
 % endfor
-% for line in input_points([f"v{j}" for j in range(6)], [f"d{j}" for j in range(6)], V(8)):
+${to_columns(i, [f"d{j}" for j in range(6)])}\
+            }
+% endfor
+        } else {
+            T patch[6 * 64];
+            for (int k = 0; k < 8; k++) {
+                const ${I}8 mask = vload8(k, inside);
+                for (int i = 0; i < 6; i++) {
+                    const index_t row = starts[k] + c * x_c + i * x_h;
+                    T *to = patch + (i * 64 + k * 8);
+                    if (tops[k] + i < 0 || tops[k] + i >= SH)
+                        vstore8((${V(8)})0, 0, to);
+                    else if (row >= lowest && row + 8 <= highest)
+                        vstore8(as_${V(8)}(as_${I}8(vload8(0, X + row)) & mask), 0, to);
+                    else
+                        for (int j = 0; j < 8; j++) to[j] = inside[k * 8 + j] ? X[row + j] : 0;
+                }
+            }
+% for i in range(6):
+            {
+<% lines, names = turned([f"l{k}" for k in range(8)], 3, V(8), 4, "s") %>\
+% for k in range(8):
+                const ${V(8)} l${k} = vload8(${k + 8 * i}, patch);
+% endfor
+% for line in lines:
                 ${line}
 % endfor
-                ${" ".join(f"h{i}_{j} = v{j};" for j in range(6))}
+${to_columns(i, names[:6])}\
             }
 % endfor
+        }
+        global T *v = V + (c / 8 * v_c8 + c % 8 * 8);
 % for j in range(6):
 % for line in input_points([f"v{i}_{j}" for i in range(6)], [f"h{i}_{j}" for i in range(6)], V(8)):
-            ${line}
+        ${line}
+% endfor
+% for i in range(6):
+        vstore8(v${i}_${j}, 0, v + ${i * 6 + j} * v_point);
 % endfor
 % endfor
-            global T *v = V + (c / 8 * v_c8 + c % 8 * 8 + t - begin);
-            if (count == 8) {
-% for p in range(POINTS):
-                vstore8(v${p // 6}_${p % 6}, 0, v + ${p} * v_point);
-% endfor
-            } else {
-                global T *v2 = v + (count & 4), *v1 = v + (count & 6);
-                if (count & 4) {
-% for p in range(POINTS):
-                    vstore4(v${p // 6}_${p % 6}.lo, 0, v + ${p} * v_point);
-% endfor
-                }
-                if (count & 2) {
-% for p in range(POINTS):
-                    vstore2(count & 4 ? v${p // 6}_${p % 6}.s45 : v${p // 6}_${p % 6}.s01, 0, v2 + ${p} * v_point);
-% endfor
-                }
-                if (count & 1) {
-                    T ones[${POINTS} * 8];
-% for p in range(POINTS):
-                    vstore8(v${p // 6}_${p % 6}, ${p}, ones);
-% endfor
-                    for (int p = 0; p < ${POINTS}; p++) v1[p * v_point] = ones[p * 8 + (count & 6)];
-                }
-            }
-        }
     }
 }
 </%def>
