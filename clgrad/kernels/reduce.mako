@@ -17,6 +17,7 @@
     PARAMS = {"local": (64, 128, 256), "groups_per_unit": (2, 4, 8)}
     DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 128, "groups_per_unit": 8}}
     STRIP = 128  # vectors of neighbouring columns that a unit takes at most
+    ROWS = 8  # walked down together: as many streams of memory at once, which one core follows better than one
     BLOCK = 512  # steps of a vector loop between two additions to the total
 
     def valid(params, facts):
@@ -27,9 +28,19 @@
     W = prelude.vector_width(T) if form == "wide" else 1
     V = prelude.vec(T, W)
     U = 4  # independent accumulators, to hide the latency of an addition
+    kept_args = "".join(f", d{r}, s{r}" for r in range(kept))
+    red_args = "".join(f", e{r}, t{r}" for r in range(reduced - 1))
+    inner, step = f"e{reduced - 1}", f"t{reduced - 1}"
 
     def load(index, width):
         return prelude.load(ctype, T, "a", index, width)
+
+    def row(r):
+        """Where the columns of row r of the reduced positions begin."""
+        if reduced == 1:
+            return f"base + {r} * {step} + c0"
+        q = f"({r} / {inner})"
+        return f"base + reduced_position({q}{red_args}) + ({r} - {q} * {inner}) * {step} + c0"
 
     def join(values):
         values = list(values)
@@ -75,9 +86,6 @@ static inline index_t reduced_position(index_t q${"".join(f", index_t e{r}, inde
     return at;
 }
 <%
-    kept_args = "".join(f", d{r}, s{r}" for r in range(kept))
-    red_args = "".join(f", e{r}, t{r}" for r in range(reduced - 1))
-    inner, step = f"e{reduced - 1}", f"t{reduced - 1}"
     signature = "".join(f"index_t d{r}, index_t s{r}, " for r in range(kept)) + \
         "".join(f"index_t e{r}, index_t t{r}, " for r in range(reduced))
 
@@ -214,9 +222,16 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
         for (index_t r = vectors ? r0 : r1; r < r1;) {
             for (int v = 0; v < vectors; ++v) part[v] = (${V})(IDENTITY);
             const index_t stop = min(r + ${BLOCK}, r1);
+            const index_t apart = ${step} == end - c0 ? r : stop;  // rows side by side are one stream, best left whole
+            for (; r + ${ROWS} <= apart; r += ${ROWS}) {
+    % for n in range(ROWS):
+                const index_t i${n} = ${row(f"(r + {n})")};
+    % endfor
+                for (int v = 0; v < vectors; ++v)
+                    part[v] = combine${W}(part[v], ${join(f"map{W}({load(f'i{n} + v * {W}', W)})" for n in range(ROWS))});
+            }
             for (; r < stop; ++r) {
-                const index_t q = ${f"r / {inner}" if reduced > 1 else "0"};
-                const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step} + c0;
+                const index_t i = ${row("r")};
                 for (int v = 0; v < vectors; ++v)
                     part[v] = combine${W}(part[v], map${W}(${load(f"i + v * {W}", W)}));
             }
