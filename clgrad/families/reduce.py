@@ -11,23 +11,11 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Storage, empty
+from ..ndarray import Array, Layout, Storage, fresh, layout_of
 from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
-from .plans import (
-    INT_BYTES,
-    Plans,
-    blocks,
-    by_kind,
-    check_device,
-    form,
-    index_type,
-    letter,
-    parameters,
-    team_size,
-    workers,
-)
+from .plans import Plans, blocks, by_kind, check_device, form, index_type, letter, parameters, team_size, workers
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
@@ -87,25 +75,10 @@ def walk_of(x: Array, axes: tuple[int, ...]) -> Walk:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
-    tail: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class _Plan:
-    stages: tuple[_Stage, ...]
+    stages: tuple[Launch, ...]  # of the result (and what else is written), the source and its offset
     partial: tuple[int, DType] | None
-    shape: tuple[int, ...]
-    dtype: DType
-    nbytes: int
-
-    def result(self, device: Device) -> Array:
-        """The array that a call fills."""
-        nbytes = prod(self.shape) * self.dtype.itemsize
-        return Array(Storage(device, nbytes), self.shape, shapes.contiguous_strides(self.shape), 0, self.dtype)
+    result: Layout
 
 
 class Reduce:
@@ -116,24 +89,20 @@ class Reduce:
         self._plans = Plans()
 
     def __call__(self, x: Array, dim: Any = None, keepdim: bool = False, *, accumulate: DType | None = None) -> Array:
-        key = (x.shape, x.strides, x.dtype, x.storage.device, x.storage.nbytes >= INT_BYTES,
-               tuple(dim) if type(dim) is list else dim, keepdim, accumulate)
+        key = (x._layout or layout_of(x), tuple(dim) if type(dim) is list else dim, keepdim, accumulate)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans.put(key, self._plan(x, dim, keepdim, accumulate))
-        out = plan.result(x.storage.device)
-        if out.storage.nbytes == 0:
+        out = fresh(plan.result)
+        if not plan.stages:
             return out
         source, offset = x.storage.buffer, x.offset
         if plan.partial is not None:
-            partial = empty((plan.partial[0],), plan.partial[1], x.storage.device)
-            first = plan.stages[0]
-            launch(first.kernel, first.gsize, first.lsize, partial.storage.buffer, source, offset, *first.tail,
-                   nbytes=plan.nbytes)
-            source, offset = partial.storage.buffer, 0
-        final = plan.stages[-1]
-        launch(final.kernel, final.gsize, final.lsize, out.storage.buffer, source, offset, *final.tail,
-               nbytes=plan.nbytes)
+            count, dtype = plan.partial
+            partial = Storage(out.storage.device, count * dtype.itemsize)
+            plan.stages[0](partial.buffer, source, offset)
+            source, offset = partial.buffer, 0
+        plan.stages[-1](out.storage.buffer, source, offset)
         return out
 
     def _plan(self, x: Array, dim: Any, keepdim: bool, accumulate: DType | None) -> _Plan:
@@ -148,21 +117,22 @@ class Reduce:
         if walk.length == 0 and not r.empty and walk.outputs:
             raise ShapeError(bad(r.name, f"shape {x.shape} reduced over dim={dim}", "at least one element to reduce",
                                  "There is no such value of nothing: test .numel() first."))
+        layout = Layout.dense(shape, result, x.device)
         if walk.outputs == 0:
-            return _Plan((), None, shape, result, 0)
+            return _Plan((), None, layout)
         index = index_type(x.storage.nbytes, x.size, walk.outputs * 8)
         params = parameters(x.device, "reduce", compute.name, "columns" if walk.columns else "rows",
                             (walk.outputs, walk.length))
         pieces = _pieces(x.device, walk, params)
-        args = (r, x.device, params, index, compute)
+        args = (r, x.device, params, index, compute, x.nbytes)
         if pieces == 1:
-            return _Plan((_stage(*args, x.dtype.c, result, walk, 1, walk.length, True),), None, shape, result, x.nbytes)
+            return _Plan((_stage(*args, x.dtype.c, result, walk, 1, walk.length, True),), None, layout)
         # The partial results are an array of their own: pieces down, outputs across.
         second = Walk(((walk.outputs, 1),), ((pieces, walk.outputs),), walk.outputs, pieces, walk.outputs > 1)
         partial = compute.accumulator
         stages = (_stage(*args, x.dtype.c, partial, walk, pieces, walk.length, False),
                   _stage(*args, partial.c, result, second, 1, walk.length, True, mapped=True))
-        return _Plan(stages, (pieces * walk.outputs, partial), shape, result, x.nbytes)
+        return _Plan(stages, (pieces * walk.outputs, partial), layout)
 
 
 def _pieces(device: Device, walk: Walk, params: dict[str, int]) -> int:
@@ -193,8 +163,8 @@ def identity_of(value: str, d: DType) -> str:
     return {"lowest": _LOWEST, "highest": _HIGHEST}[value][d.compute] if value in ("lowest", "highest") else value
 
 
-def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, compute: DType, ctype: str,
-           result: DType, walk: Walk, pieces: int, count: int, last: bool, mapped: bool = False) -> _Stage:
+def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, compute: DType, nbytes: int, ctype: str,
+           result: DType, walk: Walk, pieces: int, count: int, last: bool, mapped: bool = False) -> Launch:
     T = compute.compute
     layout = "columns" if walk.columns else "rows"
     shape_of = form(device) if compute.kind != "c" else "many"  # complex numbers are no lanes of a wider vector
@@ -235,7 +205,7 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
         gsize, lsize = (groups * local,), (local,)
     else:
         gsize, lsize = blocks(device, units, local, params["groups_per_unit"])
-    return _Stage(k, gsize, lsize, (*tail, units, count))
+    return Launch(k, gsize, lsize, ("out", "x", "offset", *tail, units, count), nbytes)
 
 
 class ArgReduce:
@@ -248,22 +218,20 @@ class ArgReduce:
 
     def __call__(self, x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
         device = x.storage.device
-        key = (x.shape, x.strides, x.dtype, device, x.storage.nbytes >= INT_BYTES, dim, keepdim)
+        key = (x._layout or layout_of(x), dim, keepdim)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans.put(key, self._plan(x, dim, keepdim))
-        out = empty(plan.shape, dtypes.int64, device)
-        if out.size == 0:
+        out = fresh(plan.result)
+        if not plan.stages:
             return out
         source, offset, known = x.storage.buffer, x.offset, None
         if plan.partial is not None:
             size, compute = plan.partial
-            at, best = empty((size,), dtypes.int64, device), empty((size,), compute, device)
-            s = plan.stages[0]
-            launch(s.kernel, s.gsize, s.lsize, at.storage.buffer, best.storage.buffer, source, offset, None, *s.tail)
-            source, offset, known = best.storage.buffer, 0, at.storage.buffer
-        s = plan.stages[-1]
-        launch(s.kernel, s.gsize, s.lsize, out.storage.buffer, None, source, offset, known, *s.tail, nbytes=plan.nbytes)
+            at, best = Storage(device, 8 * size), Storage(device, size * compute.itemsize)
+            plan.stages[0](at.buffer, best.buffer, source, offset, None)
+            source, offset, known = best.buffer, 0, at.buffer
+        plan.stages[-1](out.storage.buffer, None, source, offset, known)
         return out
 
     def _plan(self, x: Array, dim: int | None, keepdim: bool) -> _Plan:
@@ -275,8 +243,9 @@ class ArgReduce:
         if length == 0 and outputs:
             raise ShapeError(bad(self.name, f"shape {x.shape} over dim={dim}", "at least one element to choose from",
                                  "Test .numel() first."))
+        layout = Layout.dense(shape, dtypes.int64, x.device)
         if outputs == 0:
-            return _Plan((), None, shape, dtypes.int64, 0)
+            return _Plan((), None, layout)
         index = index_type(x.storage.nbytes, x.size, outputs * 8)
         wanted = x.device.facts.compute_units * (4 if x.device.wide_core else 256)
         pieces = max(1, min(-(-wanted // outputs), length // 1024))
@@ -285,12 +254,12 @@ class ArgReduce:
         compute = x.dtype.accumulator
         first = self._stage(x.device, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
         if pieces == 1:
-            return _Plan((first,), None, shape, dtypes.int64, x.nbytes)
+            return _Plan((first,), None, layout)
         second = self._stage(x.device, index, compute, compute.c, ((outputs, 1),), ((pieces, outputs),), 1, True, True)
-        return _Plan((first, second), (pieces * outputs, compute), shape, dtypes.int64, x.nbytes)
+        return _Plan((first, second), (pieces * outputs, compute), layout)
 
     def _stage(self, device: Device, index: str, compute: DType, ctype: str, kept: tuple, reduced: tuple, pieces: int,
-               last: bool, paired: bool) -> _Stage:
+               last: bool, paired: bool) -> Launch:
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         integers = tuple(v for pair in (*kept, *reduced) for v in pair)
         units = outputs * pieces
@@ -304,4 +273,4 @@ class ArgReduce:
         else:
             local = min(kernels.template("arg_reduce").module.DEFAULT["many"]["local"], k.max_local)
             gsize, lsize = blocks(device, units, local, 16)
-        return _Stage(k, gsize, lsize, tail)
+        return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail))

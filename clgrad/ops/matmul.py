@@ -16,7 +16,7 @@ from .complex import complex
 from .declare import composite, driver
 from .elementwise import _relu_backward, add, astype, kept_backward, relu, sub
 from .reduce import sum
-from .shape import permute, reshape, squeeze, transpose, unsqueeze
+from .shape import reshape, squeeze, unsqueeze
 
 
 def _bmm(x: Array, y: Array) -> Array:
@@ -48,12 +48,12 @@ def _right_gradient(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
     """x.T @ g; a batch of rows against one matrix is one product of tall matrices, not a sum of many."""
     if len(y_shape) == 2 and x.ndim > 2:
         x, g = reshape(x, (-1, x.shape[-1])), reshape(g, (-1, g.shape[-1]))
-    return bmm(transpose(x, -1, -2), g)
+    return bmm(x.mT, g)
 
 
 bmm = driver("bmm", "x, y", "matmul", tensors=("x", "y"), run=_bmm, ref=np.matmul, domain=(-3, 3),
                  keywords={"y": "mat2"},
-                 grad=[lambda g, y: bmm(g, transpose(y, -1, -2)), _right_gradient],
+                 grad=[lambda g, y: bmm(g, y.mT), _right_gradient],
                  cases=(Case(((3, 5), (5, 4))), Case(((2, 3, 5), (2, 5, 4))), Case(((2, 3, 5), (5, 4))),
                         Case(((3, 1, 2, 5), (2, 5, 3))), Case(((0, 3), (3, 2))), Case(((2, 0), (0, 3))),
                         Case(((1, 37), (37, 6))), Case(((40, 33), (33, 1)))),
@@ -157,21 +157,21 @@ def _product_plus(x: Array, y: Array, plus: Array) -> Array:
 
 
 product_plus = driver("product_plus", "x, y, plus", "matmul", tensors=("x", "y", "plus"), run=_product_plus,
-                      grad=[lambda g, y: bmm(g, transpose(y, -1, -2)), _right_gradient, lambda g: g],
+                      grad=[lambda g, y: bmm(g, y.mT), _right_gradient, lambda g: g],
                       ref=lambda x, y, plus: np.matmul(x, y) + plus, kinds="iuf", method=False, public=False,
                       cases=(Case(((3, 5), (5, 4), (4,))), Case(((2, 3, 5), (2, 5, 4), (3, 1)))),
                       doc="x @ y + plus, for matrices or batches of them, where the product is stored.")
 
 
 def _rows(a: Any) -> Any:
-    return reshape(a, (-1, a.shape[-1]))
+    return a if a.ndim == 2 else reshape(a, (-1, a.shape[-1]))
 
 
 def _linear_gradients(g: Any, x: Any, weight: Any, needs: tuple) -> tuple:
     """Of input, weight and bias; those that nobody needs are None."""
     rows = _rows(g)
     return (_run(g, weight) if needs[0] else None,
-            bmm(permute(rows, (1, 0)), _rows(x)) if needs[1] else None,
+            bmm(rows.mT, _rows(x)) if needs[1] else None,
             sum(rows, 0) if needs[2] else None)
 
 

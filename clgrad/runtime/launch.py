@@ -53,7 +53,7 @@ def launch(kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], *args
 
 class Launch:
     """A prepared launch, part of a plan. Among its arguments an int, a float or None is itself; all else, ``names``,
-    is what a call fills in.
+    is what a call fills in, in order.
 
     A thread that launches it has a kernel object of its own, in which the arguments that stay are set once:
     ``local.fire``, made by :meth:`bind`, takes the values of ``names`` in order. ``nbytes`` and ``flops`` are its work,
@@ -72,6 +72,13 @@ class Launch:
         self.nbytes = nbytes
         self.flops = flops
         self.local = threading.local()
+
+    def __call__(self, *values: Any) -> None:
+        try:
+            fire = self.local.fire
+        except AttributeError:
+            fire = self.bind()
+        fire(*values)
 
     def bind(self) -> Callable[..., None]:
         """The current thread's ``fire``."""
