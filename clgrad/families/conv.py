@@ -316,7 +316,8 @@ def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> N
     while width > p.j[3]:
         width //= 2
     units = p.groups * p.j[0] * panels * p.j[1] * _ceil(p.j[2], rows)
-    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // (p.R * lanes * p.j[3] * rows)))
+    work = p.R * lanes * p.j[3] * rows  # multiply-adds of a unit
+    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // work))
     head, steps = x.args[:8], x.args[8:]
     s.add("strip", _ceil(units, each), 1,
           [units, each, p.M, *p.j[1:], *p.r, *head[:7], *steps, p.j[0], packed, "C", p.out_shift, *p.out],

@@ -114,8 +114,9 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
                       index=index, group=local, affine=rows.affine,
                       grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
-                      rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how, wanted=wanted, stream=stream,
-                      segments="lanes" if rows.Q <= _SHORT else "tree", strip=params["strip"])
+                      rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how,
+                      wanted=wanted, stream=stream, segments="lanes" if rows.Q <= _SHORT else "tree",
+                      strip=params["strip"])
 
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q

@@ -351,7 +351,8 @@ def test_long_axes_in_both_forms(op: Op, shape: tuple[int, int], device: Device,
             assert_close(out, expected, dtype=result, scale=8.0, message=f"{op.name} {shape} dim={dim} on {d}")
 
 
-@pytest.mark.parametrize(("shape", "dims"), [((70, 2100), (0,)), ((6, 5, 3, 90), (0, 2)), ((2, 1030, 40), (1,))], ids=str)
+@pytest.mark.parametrize(("shape", "dims"), [((70, 2100), (0,)), ((6, 5, 3, 90), (0, 2)), ((2, 1030, 40), (1,))],
+                         ids=str)
 def test_columns_of_rows_that_lie_apart(shape: tuple[int, ...], dims: tuple[int, ...], device: Device,
                                         rng: np.random.Generator) -> None:
     host = rng.integers(-50, 50, shape).astype(np.int32)
