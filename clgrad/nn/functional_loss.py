@@ -24,7 +24,7 @@ from ..ops.reduce import any as some
 from ..ops.reduce import sum as total
 from ..ops.scan import cumprod
 from ..ops.shape import reshape, squeeze, unsqueeze
-from ..ops.softmax import cross_entropy_rows
+from ..ops.softmax import cross_entropy_rows, per_counted
 from ..ops.softmax import log_softmax as _log_softmax
 
 
@@ -141,7 +141,7 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
         loss = cross_entropy_rows(input, target, ignore_index)
         if reduction != "mean":
             return _reduce("cross_entropy", loss, reduction)
-        return total(loss) / total(ops.ne(target, ignore_index), dtype=loss.dtype)
+        return per_counted(loss, target, ignore_index)
     log_p = _log_softmax(input, axis)
     if target.dtype.kind == "f":
         if ignore_index >= 0:

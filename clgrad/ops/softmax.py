@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes, shapes
+from ..families.counted import per_counted as _mean
 from ..families.softmax import Softmax
 from ..ndarray import full
 from ..table import ZERO_GRAD, Case
 from .declare import composite, driver
 from .elementwise import astype, exp
 from .reduce import sum
-from .shape import permute, reshape, unsqueeze
+from .shape import expand, permute, reshape, unsqueeze
 
 _CASES = (Case(((3, 5),), {"dim": -1}), Case(((3, 5),), {"dim": 0}), Case(((2, 70, 3),), {"dim": 1}),
           Case(((2, 0),), {"dim": 0}), Case(((2, 3, 35),), {"dim": 1}), Case(((),), {"dim": 0}))
@@ -112,6 +113,16 @@ cross_entropy_backward = driver(
           lambda g, g_rows, x, target, ignore_index: _cross_entropy_slope(g, g_rows, x, target, ignore_index),
           ZERO_GRAD],
     doc="Gradient of cross_entropy_rows: g * (softmax(x) - onehot(target)).")
+
+
+# The mean over rows that are not ignored. It is its own derivative: the gradient of each row is g over their number.
+per_counted = driver("per_counted", "x, target, ignore_index=-100", "softmax", tensors=("x", "target"), run=_mean,
+                     kinds="f", public=False, method=False,
+                     cases=(Case(((4,), _ROWS)), Case(((40,), np.arange(40) % 7), {"ignore_index": 3})),
+                     grad=[lambda g, x_shape, target, ignore_index: expand(
+                         per_counted(g, target, ignore_index), x_shape), ZERO_GRAD],
+                     ref=lambda x, target, ignore_index=-100: x.sum() / (target != ignore_index).sum(),
+                     doc="sum(x) / (number of targets that are not ignored), in one launch.")
 
 
 def _ones(x: Any) -> Any:

@@ -11,6 +11,7 @@ import clgrad
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
 from clgrad.runtime import launch as launcher
+from clgrad.testing import assert_close
 
 _CLASSES = np.arange(6) % 5
 FUSED = {
@@ -44,3 +45,22 @@ def test_number_of_launches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     launched.clear()
     clgrad.autograd.grad(y, inputs, g)
     assert len(launched) <= backward, launched
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(0, "float32"), (1, "float32"), (300, "float32"), (300, "float16")])
+def test_mean_cross_entropy_is_two_launches(rows: int, dtype: str, form, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores, target = rng.standard_normal((rows, 7)).astype(dtype), rng.integers(0, 7, rows)
+    kept = target != 3
+    exact = np.log(np.exp(scores.astype(np.float64)).sum(1)) - scores[np.arange(rows), target]
+    slope = np.exp(scores - np.log(np.exp(scores.astype(np.float64)).sum(1))[:, None])
+    slope[np.arange(rows), target] -= 1
+    x, t = clgrad.tensor(scores, requires_grad=True), clgrad.tensor(target)
+    launched: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launched)
+    loss = F.cross_entropy(x, t, ignore_index=3)
+    assert launched == ["cross_entropy", "per_counted"][rows == 0:]
+    loss.backward()
+    with np.errstate(invalid="ignore"):
+        assert_close(loss.data, (exact * kept).sum() / np.float64(kept.sum()), dtype=dtype, scale=10)
+        assert_close(x.grad.data, slope * kept[:, None] / np.float64(max(kept.sum(), 1)), dtype=dtype, scale=10)
