@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from .. import kernels
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, full, same_device
@@ -49,18 +50,17 @@ class _Plan:
 _plans = Plans()
 
 
-def _tile(device: Device, params: dict[str, int], depth: int, itemsize: int, count: int) -> tuple[int, int]:
-    """Rows and columns of a tile that fits: a lane a pair in the many-core form; wide, whole vectors, and no more than
-    there are rows."""
+def _tile(device: Device, params: dict[str, int], kind: str, depth: int, itemsize: int, count: int) -> tuple[int, int]:
+    """Rows and columns of a tile that fits: as many of both in the many-core form; wide, whole vectors, and no more
+    than there are rows."""
     if device.wide_core:
         rows, width = params["rows"] * 4 // itemsize, 64 // itemsize
         while rows > width and rows // 2 >= count:
             rows //= 2
         return max(rows, width), params["columns"]
-    side = params["rows"]
-    facts = device.facts
-    while side > 1 and (side * side > facts.max_work_group_size or
-                        (4 * side * (depth + 1) + 2 * side * (side + 1)) * itemsize > facts.local_mem_size):
+    side, facts, module = params["rows"], device.facts, kernels.template("attention").module
+    while side > module.BLOCK and (side * side > facts.max_work_group_size * module.BLOCK**2
+                                   or module.local_bytes(kind, side, depth, itemsize) > facts.local_mem_size):
         side //= 2
     return side, side
 
@@ -76,7 +76,7 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     count = S if by_keys else L
     layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
     params = parameters(device, "attention", q.dtype.name, layout, (B * H, L, S, E, F))
-    rows, columns = _tile(device, params, D, 8 if q.dtype.compute == "double" else 4, count)
+    rows, columns = _tile(device, params, kind, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
     signature = {"forward": f"P{i * 3}P", "queries": f"P{i * 3}PP", "keys": f"P{i * 3}P{i * 3}PP",
                  "backward": f"P{i * 3}P{i * 3}P{i * 6}PP"}[kind]
@@ -89,8 +89,9 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
                       masked="" if mask is None else "bool" if mask.dtype.kind == "b" else "float")
 
     found = build()
-    while not device.wide_core and found.max_local < rows * columns:
-        rows = columns = rows // 2
+    items = 1 if device.wide_core else rows * columns // kernels.template("attention").module.BLOCK**2
+    while found.max_local < items:
+        rows, columns, items = rows // 2, columns // 2, items // 4
         found = build()
     tiles = -(-count // rows)
     units = B * (Hk if by_keys else H) * (parts or tiles)
@@ -98,7 +99,7 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
     if device.wide_core:
         gsize, lsize = (min(units, workers(device, work, 8, 1 << 15)),), (1,)
     else:
-        gsize, lsize = (min(units, device.facts.compute_units * 32) * rows * columns,), (rows * columns,)
+        gsize, lsize = (min(units, device.facts.compute_units * 32) * items,), (items,)
     return _Plan(found, gsize, lsize, (H, H // max(Hk, 1), L, S, E, F, tiles, units), 2 * work)
 
 

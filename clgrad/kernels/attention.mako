@@ -23,17 +23,27 @@
 ##            +----------+        The rows' operands are packed on end (a vector holds one feature of W rows), the
 ##    columns |   s_ij   |        columns' are read where they lie, an element against all rows: blocks of `reach`
 ##            +----------+        columns, or features, times all of the tile's vectors are built in registers.
-##                                many: a lane a pair (row, column), operands in local memory
+##                                many: BLOCK x BLOCK pairs (row, column) a work-item, operands in local memory, read in
+##                                vectors along the features
 ##
 ## keep_ij is drawn from the counter (seed, position): forward and backward see the same. A counter yields two words, for
 ## keys 2n and 2n + 1 of a query.
 <%!
     PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32, 64)}
-    DEFAULT = {"wide": {"rows": 64, "columns": 32}, "many": {"rows": 16, "columns": 16}}
+    # many: 32 x 32 pairs of 64 features by 256 work-items take 80 registers each and 22 KB of local memory forwards (NVIDIA's
+    # assembler, sm_80; an SM with 64 K registers and 100 KB holds 3 groups, 24 warps), 96 and 39 KB for queries (2 groups),
+    # 171 and 43 KB for keys (1 group). A step along the features reads 4 vectors of 16 bytes for 16 multiply-adds.
+    DEFAULT = {"wide": {"rows": 64, "columns": 32}, "many": {"rows": 32, "columns": 32}}
+    BLOCK = 2
     REGISTERS = 16  # of sums in a block: enough to hide the latency of multiplications, and room for operands
 
     def valid(params, facts):
-        return params["rows"] * params["columns"] <= facts.max_work_group_size or facts.wide_core
+        return params["rows"] * params["columns"] <= facts.max_work_group_size * BLOCK * BLOCK or facts.wide_core
+
+    def local_bytes(kind, side, depth, itemsize):
+        """Local memory of a many-core tile: operands of rows and columns, and pairs, each line with a vector more."""
+        copies = 1 if kind == "forward" else 2
+        return copies * (2 * side * (depth * itemsize + 16) + side * (-(-side * itemsize // 16) * 16 + 16))
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
@@ -535,130 +545,191 @@ ${" + " + prelude.load(mtype, T, "mask_at", i + " * mask_i + " + j + " * mask_j"
     }
     % endif
 % else:
-    // One more column keeps neighbouring rows in different banks.
-    local T as[${R * (D + 1)}], bs[${C * (D + 1)}], s[${R * (C + 1)}];
-    % if backward or kind == "forward":
-    local T b2[${C * (D + 1)}];
-    % endif
+<%
+    # A work-item of RL x CL has BLOCK x BLOCK pairs, RL rows and CL columns apart, and of its rows' sums `turns` vectors of
+    # `w` elements. Lines are padded by a vector, so that those of neighbouring columns begin at different banks.
+    word = 4 if T == "float" else 2                       # of a vector of 16 bytes
+    RL, CL = R // BLOCK, C // BLOCK
+    line, short_line = D + word, C + (-C % word) + word   # elements of a line of operands, and of pairs
+    w = max(1, min(word, D // CL))
+    turns = D // (CL * w)
+    Q, Y = prelude.vec(T, word), prelude.vec(T, w)
+    side = range(BLOCK)
+    pairs = [(i, j) for i in side for j in side]
+    own = [(i, t) for i in side for t in range(turns)]
+    summed = ["y"] + (["z"] if by_keys else [])
+%>
+    local ${Q} as[${R * line // word}], bs[${C * line // word}], s[${R * short_line // word}];
     % if backward:
-    local T a2[${R * (D + 1)}], d[${R * (C + 1)}];
+    local ${Q} a2[${R * line // word}], b2[${C * line // word}], d[${R * short_line // word}];
     % endif
-    const int lane = get_local_id(0), lr = lane / ${C}, lc = lane % ${C};
+    const int lane = get_local_id(0), lr = lane / ${CL}, lc = lane % ${CL};
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
         ${unit()}
 <%def name="pack(into, source, start, count, tile_rows, depth)">\
-            for (int n = lane; n < ${tile_rows * D}; n += ${R * C}) {
+            for (int n = lane; n < ${tile_rows * D}; n += ${RL * CL}) {
                 const int r = n / ${D}, e = n % ${D};
-                ${into}[r * ${D + 1} + e] = r < ${count} && e < ${depth} ? ${prelude.load(ctype, T, f"{source}_at", f"({start} + r) * {source}_i + e")} : (T)0;
+                ((local T *)${into})[r * ${line} + e] = r < ${count} && e < ${depth} ? ${prelude.load(ctype, T, f"{source}_at", f"({start} + r) * {source}_i + e")} : (T)0;
             }
 </%def>\
-## into[r][c] = a[r] . b[c]
-<%def name="products(into, a, b, depth)">\
-            {
-                T p = 0;
-                for (int e = 0; e < ${depth}; ++e) p += ${a}[lr * ${D + 1} + e] * ${b}[lc * ${D + 1} + e];
-                ${into}[lr * ${C + 1} + lc] = p;
+## {name}{i}_{j} = a[row i] . b[column j], zeros beyond the depth
+<%def name="products(name, a, b, depth)">\
+            T ${", ".join(f"{name}{i}_{j} = 0" for i, j in pairs)};
+            for (int e = 0; e < (${depth} + ${word - 1}) / ${word}; ++e) {
+% for i in side:
+                const ${Q} x${i} = ${a}[(lr + ${i * RL}) * ${line // word} + e];
+% endfor
+% for j in side:
+                { const ${Q} v = ${b}[(lc + ${j * CL}) * ${line // word} + e];
+% for i in side:
+                  ${name}${i}_${j} += ${" + ".join(f"x{i}.s{l} * v.s{l}" for l in range(word))};
+% endfor
+                }
+% endfor
             }
 </%def>\
-## y[r] += sum over c of s[r][c] * b[c]
-<%def name="gather(y, s, b, depth)">\
-            for (int t = 0; t < ${max(D // C, 1)}; ++t) {
-                T p = 0;
-                for (int c = 0; c < ${C}; ++c) p += ${s}[lr * ${C + 1} + c] * ${b}[c * ${D + 1} + lc + t * ${C}];
-                ${y}[t] += p;
+## {y}{i}_{t} += sum over c of s[row i][c] * b[c]
+<%def name="gather(y, s, b)">\
+            for (int c = 0; c < ${C}; ++c) {
+% for t in range(turns):
+                const ${Y} v${t} = ((local const ${Y} *)${b})[c * ${line // w} + lc + ${t * CL}];
+% endfor
+% for i in side:
+                { const T x = ((local const T *)${s})[(lr + ${i * RL}) * ${short_line} + c];\
+% for t in range(turns):
+ ${y}${i}_${t} += x * v${t};\
+% endfor
+ }
+% endfor
             }
 </%def>\
-        T y[${max(D // C, 1)}];
-        for (int t = 0; t < ${max(D // C, 1)}; ++t) y[t] = 0;
-    % if by_keys:
-        T y2[${max(D // C, 1)}];
-        for (int t = 0; t < ${max(D // C, 1)}; ++t) y2[t] = 0;
-    % endif
-        const bool inside = lr < rows;
+<%def name="pair(array, i, j)">((local T *)${array})[(lr + ${i * RL}) * ${short_line} + lc + ${j * CL}]</%def>\
+        ${Y} ${", ".join(f"{y}{i}_{t} = 0" for y in summed for i, t in own)};
         ${head_of()}
             barrier(CLK_LOCAL_MEM_FENCE);
             ${pack("as", A, "i0", "rows", R, "E")}
 % if backward:
             ${pack("a2", A2, "i0", "rows", R, "F")}
 % endif
-            barrier(CLK_LOCAL_MEM_FENCE);
 % if kind == "queries":
-            T row_lse = 0, row_delta = 0;
-            if (inside) {
-                for (int e = 0; e < F; ++e) row_delta += a2[lr * ${D + 1} + e] * ${prelude.load(ctype, T, "o_at", "(i0 + lr) * o_i + e")};
-                row_lse = lse_at[i0 + lr];
-                if (lc == 0) delta_at[i0 + lr] = row_delta;
+            barrier(CLK_LOCAL_MEM_FENCE);
+% for i in side:
+            T lse${i} = 0, delta${i} = 0;
+            if (lr + ${i * RL} < rows) {
+                for (int e = 0; e < F; ++e) delta${i} += ((local const T *)a2)[(lr + ${i * RL}) * ${line} + e] * ${prelude.load(ctype, T, "o_at", f"(i0 + lr + {i * RL}) * o_i + e")};
+                lse${i} = lse_at[i0 + lr + ${i * RL}];
+                if (lc == 0) delta_at[i0 + lr + ${i * RL}] = delta${i};
             }
+% endfor
 % elif kind == "forward":
-            T row_most = -INFINITY, row_sum = 0;
+            T ${", ".join(f"most{i} = -INFINITY, sum{i} = 0" for i in side)};  // of a row; of its own columns
 % endif
             const index_t stop = ${stop};
             for (index_t j0 = ${start}; j0 < stop; j0 += ${C}) {
                 const int columns = (int)min((index_t)${C}, ${column_count} - j0);
                 barrier(CLK_LOCAL_MEM_FENCE);
                 ${pack("bs", B, "j0", "columns", C, "E")}
+% if backward:
                 ${pack("b2", B2, "j0", "columns", C, "F")}
+% endif
                 barrier(CLK_LOCAL_MEM_FENCE);
-                ${products("s", "as", "bs", "E")}
+                ${products("p", "as", "bs", "E")}
 % if backward:
                 ${products("d", "a2", "b2", "F")}
 % endif
+% for i, j in pairs:
                 {
-                    const bool real = inside && lc < columns;
-                    const index_t i = min(${i_of("lr", "lc")}, L - 1), j = min(${j_of("lr", "lc")}, S - 1);
+                    const int r = lr + ${i * RL}, c = lc + ${j * CL};
+                    const bool real = r < rows && c < columns;
+                    const index_t i = min(${i_of("r", "c")}, L - 1), j = min(${j_of("r", "c")}, S - 1);
                     const bool seen = real && ${allowed("i", "j")};
-                    const T value = seen ? s[lr * ${C + 1} + lc] * scale${added("i", "j")} : -INFINITY;
+                    p${i}_${j} = seen ? p${i}_${j} * scale${added("i", "j")} : -INFINITY;
     % if kind == "forward":
-                    s[lr * ${C + 1} + lc] = value;
-                    barrier(CLK_LOCAL_MEM_FENCE);
-                    T top = row_most;
-                    for (int c = 0; c < ${C}; ++c) top = fmax(top, s[lr * ${C + 1} + c]);
-                    const T zero = top == -INFINITY ? (T)0 : top;
-                    const T old = exp(row_most - zero);
-                    row_most = top;
-                    T total = 0;
-                    for (int c = 0; c < ${C}; ++c) total += exp(s[lr * ${C + 1} + c] - zero);
-                    row_sum = row_sum * old + total;
-                    for (int t = 0; t < ${max(D // C, 1)}; ++t) y[t] *= old;
-                    barrier(CLK_LOCAL_MEM_FENCE);
-                    s[lr * ${C + 1} + lc] = exp(value - zero)${" * " + kept("i", "j") if dropout else ""};
-                    barrier(CLK_LOCAL_MEM_FENCE);
+                    ${pair("s", i, j)} = p${i}_${j};
     % else:
-                    const T p = exp(value - ${"lse_at[i]" if by_keys else "row_lse"});
+                    const T p = exp(p${i}_${j} - ${"lse_at[i]" if by_keys else f"lse{i}"});
                     const T keep = ${kept("i", "j") if dropout else "1"};
-                    s[lr * ${C + 1} + lc] = p * keep;
-                    d[lr * ${C + 1} + lc] = p * (keep * d[lr * ${C + 1} + lc] - ${"delta_at[i]" if by_keys else "row_delta"});
-                    barrier(CLK_LOCAL_MEM_FENCE);
+                    ${pair("s", i, j)} = p * keep;
+                    ${pair("d", i, j)} = p * (keep * d${i}_${j} - ${"delta_at[i]" if by_keys else f"delta{i}"});
     % endif
                 }
+% endfor
+                barrier(CLK_LOCAL_MEM_FENCE);
     % if kind == "forward":
-                ${gather("y", "s", "b2", "F")}
+                // the keys have been read: the values take their place
+                ${pack("bs", B2, "j0", "columns", C, "F")}
+% for i in side:
+                {
+                    T top = most${i};
+                    for (int c = 0; c < ${C}; ++c) top = fmax(top, ((local const T *)s)[(lr + ${i * RL}) * ${short_line} + c]);
+                    const T zero = top == -INFINITY ? (T)0 : top, old = exp(most${i} - zero);
+                    most${i} = top;
+                    sum${i} *= old;
+% for t in range(turns):
+                    y${i}_${t} *= old;
+% endfor
+% for j in side:
+                    p${i}_${j} = exp(p${i}_${j} - zero);
+                    sum${i} += p${i}_${j};
+% endfor
+                }
+% endfor
+                barrier(CLK_LOCAL_MEM_FENCE);
+% for i, j in pairs:
+                {
+% if dropout:
+                    const int r = lr + ${i * RL}, c = lc + ${j * CL};
+                    const index_t i = min(${i_of("r", "c")}, L - 1), j = min(${j_of("r", "c")}, S - 1);
+% endif
+                    ${pair("s", i, j)} = p${i}_${j}${" * " + kept("i", "j") if dropout else ""};
+                }
+% endfor
+                barrier(CLK_LOCAL_MEM_FENCE);
+                ${gather("y", "s", "bs")}
     % else:
-                ${gather("y", "d", "bs", "E")}
+                ${gather("y", "d", "bs")}
         % if by_keys:
-                ${gather("y2", "s", "b2", "F")}
+                ${gather("z", "s", "b2")}
         % endif
     % endif
-                barrier(CLK_LOCAL_MEM_FENCE);
             }
 % if kind == "forward":
-            if (inside) {
-                const T share = row_sum == 0 ? (T)0 : 1 / row_sum;
-                if (lc == 0) lse_at[i0 + lr] = row_sum == 0 ? INFINITY : row_most + log(row_sum);
-                global ${ctype} *const line = out + b * out_b + h * out_h + (i0 + lr) * out_i;
-                for (int e = lc, t = 0; e < F; e += ${C}, ++t) ${prelude.store(ctype, T, "line", "e", "y[t] * share")}
+            // a row's sum is that of all who had columns of it
+            barrier(CLK_LOCAL_MEM_FENCE);
+% for i in side:
+            ${pair("s", i, 0)} = sum${i};
+% endfor
+            barrier(CLK_LOCAL_MEM_FENCE);
+% for i in side:
+            if (lr + ${i * RL} < rows) {
+                T total = 0;
+                for (int c = 0; c < ${CL}; ++c) total += ((local const T *)s)[(lr + ${i * RL}) * ${short_line} + c];
+                const T share = total == 0 ? (T)0 : 1 / total;
+                if (lc == 0) lse_at[i0 + lr + ${i * RL}] = total == 0 ? INFINITY : most${i} + log(total);
+                global ${ctype} *const to = out + b * out_b + h * out_h + (i0 + lr + ${i * RL}) * out_i;
+                ${put("y", i, "F", "* share")}
             }
+% endfor
 % endif
         }
 % if backward:
-    % for name, values, depth, factor_text in results:
-        if (inside) {
-            global ${ctype} *const line = ${name} + b * ${name}_b + own_head * ${name}_h + (i0 + lr) * ${name}_i;
-            for (int e = lc, t = 0; e < ${depth}; e += ${C}, ++t) ${prelude.store(ctype, T, "line", "e", f"{factor_text}{values}[t]")}
+    % for name, values, depth, factor in results:
+% for i in side:
+        if (lr + ${i * RL} < rows) {
+            global ${ctype} *const to = ${name} + ${f"b * {name}_b + own_head * {name}_h"} + (i0 + lr + ${i * RL}) * ${name}_i;
+            ${put({"y": "y", "y2": "z"}[values], i, depth, factor and "* scale")}
         }
+% endfor
     % endfor
 % endif
     }
+<%def name="put(y, i, depth, factor)">\
+% for t in range(turns):
+% for l in range(w):
+            if ((lc + ${t * CL}) * ${w} + ${l} < ${depth}) ${prelude.store(ctype, T, "to", f"(lc + {t * CL}) * {w} + {l}", f"{y}{i}_{t}{f'.s{l}' if w > 1 else ''} {factor}")}
+% endfor
+% endfor
+</%def>\
 % endif
 }
 % endif
