@@ -18,28 +18,34 @@ PARAMS = {
     "sums": (12, 16, 24),        # wide: vectors of sums that few lanes are given
     "group_m": (4, 8, 16),       # many: work-items, results of each, and steps of r
     "group_n": (8, 16, 32),
-    "block_m": (2, 4),
+    "block_m": (2, 4, 8),
     "block_n": (2, 4),
     "tile_k": (8, 16),
 }
-_MANY = {"group_m": 16, "group_n": 16, "block_m": 4, "block_n": 4, "tile_k": 16}
+# 64 x 64 results by 128 work-items: 120 registers each (NVIDIA's assembler, sm_80) and 9 KB of local memory, so that an SM
+# with 64 K registers holds 4 groups, 16 warps; a step reads 2 vectors of A and 4 values of X for 32 multiply-adds.
+_MANY = {"group_m": 8, "group_n": 16, "block_m": 8, "block_n": 4, "tile_k": 8}
 DEFAULT = {
     "wide": {4: {"points": 8, "vectors": 2, "width": 16, "sums": 24},
              8: {"points": 8, "vectors": 2, "width": 8, "sums": 24}},
-    "many": {4: _MANY, 8: dict(_MANY, block_m=2)},
+    "many": {4: _MANY, 8: dict(_MANY, block_m=4)},
 }
 
 
 def local_bytes(params, itemsize):
-    """Local memory of the many-core tile: one padded slab of A and one of X."""
+    """Local memory of the many-core tile: two slabs of A, padded, two of X, and two of five numbers a step."""
     rows, columns = params["group_m"] * params["block_m"], params["group_n"] * params["block_n"]
-    return params["tile_k"] * (rows + 1 + columns + 1) * itemsize
+    return 2 * params["tile_k"] * ((rows + columns) * itemsize + 16 + 5 * 8)
 
 
 def valid(params, facts, itemsize=4):
     """Whether these parameters, which hold the keys of one form, can run on a device with these facts."""
     if "group_m" in params:
+        items = params["group_m"] * params["group_n"]
         return (params["group_m"] >= params["block_n"]  # a work-item copies values of one point only
+                and params["block_m"] % (16 // itemsize) == 0 and params["tile_k"] <= items
+                and params["group_m"] * params["block_m"] * params["tile_k"] % items == 0
+                and params["group_n"] * params["block_n"] * params["tile_k"] % items == 0
                 and params["group_m"] * params["group_n"] <= facts.max_work_group_size
                 and local_bytes(params, itemsize) <= facts.local_mem_size)
     return params["width"] * itemsize <= 64
@@ -449,9 +455,14 @@ ${dots_step("rest", lambda value: f"as_{V(width)}(as_{I}{width}({value}) & fresh
 <%def name="many_tile()">\
 <%
 tile_m, tile_n, items = group_m * block_m, group_n * block_n, group_m * group_n
+L = 16 // prelude.SIZES[T]                    # values of A that are read at once
+copied_a, copied_x = tile_m * tile_k // items, tile_n * tile_k // items
+terms = ("r_w", "r_h", "r_d", "r_x", "r_a")   # of a step r: its shift along each axis of space, and what it adds to places
 %>\
 // ${group_m} x ${group_n} work-items copy a slab of A (${tile_m} x ${tile_k}) and one of X (${tile_k} x ${tile_n}) to local memory, zeros in the margins and
 // beyond the edges, and each sums ${block_m} x ${block_n} results in registers. Neighbours read and write neighbouring points.
+// The slabs of the next step are on their way to registers meanwhile; where its terms lie, for which r is divided, has been
+// found by ${tile_k} work-items for all, a step before.
 __attribute__((reqd_work_group_size(${items}, 1, 1)))
 kernel void tile(index_t J, index_t M, index_t splits, index_t chunk, index_t R, index_t J1, index_t J2, index_t J3,
                  index_t R1, index_t R2, index_t R3,
@@ -465,8 +476,10 @@ kernel void tile(index_t J, index_t M, index_t splits, index_t chunk, index_t R,
                  global ${out} *restrict out, index_t o_shift, index_t o_g, index_t o_m, index_t oj0, index_t oj1,
                  index_t oj2, index_t oj3, index_t o_split)
 {
-    // one word of padding keeps a column of stores off one bank
-    local T As[${tile_k}][${tile_m + 1}], Xs[${tile_k}][${tile_n + 1}];
+    // One vector of padding keeps a column of stores off one bank.
+    local ${V(L)} As[2][${tile_k}][${tile_m // L + 1}];
+    local T Xs[2][${tile_k}][${tile_n}];
+    local index_t ${", ".join(f"{t}[2][{tile_k}]" for t in terms)};
     const int item = get_local_id(0), row = item / ${group_n}, column = item % ${group_n};
     const index_t columns = (J + ${tile_n - 1}) / ${tile_n};
     const index_t rows = (M + ${tile_m - 1}) / ${tile_m};
@@ -481,38 +494,81 @@ kernel void tile(index_t J, index_t M, index_t splits, index_t chunk, index_t R,
     // the point whose values this work-item copies, always the same one
     const index_t mine = min(n0 + item % ${tile_n}, J - 1);
     const index_t at_w = mine % J3 * jw + low_w, at_h = mine / J3 % J2 * jh + low_h,
-                  at_d = mine / J3 / J2 % J1 * jd + low_d, at_0 = mine / J3 / J2 / J1 * xj0;
+                  at_d = mine / J3 / J2 % J1 * jd + low_d;
+    const index_t at = mine / J3 / J2 / J1 * xj0 + at_d * x_d + at_h * x_h + at_w * x_w;
+<%def name="find(buffer, k0)">\
+    if (item < ${tile_k}) {
+        const index_t r = min(${k0} + item, last - 1), w = r % R3, h = r / R3 % R2, d = r / R3 / R2 % R1, r0 = r / R3 / R2 / R1;
+        r_w[${buffer}][item] = w * rw;
+        r_h[${buffer}][item] = h * rh;
+        r_d[${buffer}][item] = d * rd;
+        r_x[${buffer}][item] = r0 * xr0 + d * rd * x_d + h * rh * x_h + w * rw * x_w;
+        r_a[${buffer}][item] = r0 * ar0 + d * ar1 + h * ar2 + w * ar3;
+    }
+</%def>\
+<%def name="ahead(buffer, k0)">\
+% for p in range(copied_a):
+        {
+            const int e = item + ${p * items}, k = e % ${tile_k}, m = e / ${tile_k};
+            const bool inside = m0 + m < M && ${k0} + k < last;
+            const index_t place = (m0 + m) * a_m + r_a[${buffer}][k];
+            a${p} = inside ? ${load("A", "inside ? place : 0")} : (T)0;
+        }
+% endfor
+% for p in range(copied_x):
+        {
+            const int k = item / ${tile_n} + ${p * (items // tile_n)};
+            const index_t w = at_w + r_w[${buffer}][k], h = at_h + r_h[${buffer}][k], d = at_d + r_d[${buffer}][k];
+            const bool inside = ${k0} + k < last && w >= 0 && w < SW && h >= 0 && h < SH && d >= 0 && d < SD;
+            const index_t place = at + r_x[${buffer}][k];
+            x${p} = inside ? ${load("X", "inside ? place : 0")} : (T)0;
+        }
+% endfor
+</%def>\
+<%def name="keep(buffer)">\
+% for p in range(copied_a):
+        ((local T *)As[${buffer}][(item + ${p * items}) % ${tile_k}])[(item + ${p * items}) / ${tile_k}] = a${p};
+% endfor
+% for p in range(copied_x):
+        Xs[${buffer}][item / ${tile_n} + ${p * (items // tile_n)}][item % ${tile_n}] = x${p};
+% endfor
+</%def>\
 % for i in range(block_m):
     T ${", ".join(f"c{i}_{j} = 0" for j in range(block_n))};
 % endfor
-    for (index_t k0 = split * chunk; k0 < last; k0 += ${tile_k}) {
-        for (int e = item; e < ${tile_m * tile_k}; e += ${items}) {
-            const int k = e % ${tile_k}, m = e / ${tile_k};
-            const index_t r = k0 + k;
-            const bool inside = m0 + m < M && r < last;
-            const index_t at = (m0 + m) * a_m + r / R3 / R2 / R1 * ar0 + r / R3 / R2 % R1 * ar1 + r / R3 % R2 * ar2 + r % R3 * ar3;
-            As[k][m] = inside ? ${load("A", "inside ? at : 0")} : (T)0;
-        }
-        for (int k = item / ${tile_n}; k < ${tile_k}; k += ${items // tile_n}) {
-            const index_t r = k0 + k;
-            const index_t w = at_w + r % R3 * rw, h = at_h + r / R3 % R2 * rh, d = at_d + r / R3 / R2 % R1 * rd;
-            const bool inside = r < last && w >= 0 && w < SW && h >= 0 && h < SH && d >= 0 && d < SD;
-            const index_t at = at_0 + r / R3 / R2 / R1 * xr0 + d * x_d + h * x_h + w * x_w;
-            Xs[k][item % ${tile_n}] = inside ? ${load("X", "inside ? at : 0")} : (T)0;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
+    T ${", ".join([f"a{p}" for p in range(copied_a)] + [f"x{p}" for p in range(copied_x)])};
+    const index_t first = split * chunk;
+    int now = 0;
+${find("0", "first")}\
+${find("1", f"first + {tile_k}")}\
+    barrier(CLK_LOCAL_MEM_FENCE);
+${ahead("0", "first")}\
+${keep("0")}\
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (index_t k0 = first; k0 < last; k0 += ${tile_k}) {
+        const int next = 1 - now;
+${ahead("next", f"k0 + {tile_k}")}\
+#pragma unroll 8
         for (int k = 0; k < ${tile_k}; k++) {
 % for j in range(block_n):
-            const T q${j} = Xs[k][column + ${j * group_n}];
+            const T q${j} = Xs[now][k][column + ${j * group_n}];
 % endfor
-% for i in range(block_m):
-            { const T p = As[k][row + ${i * group_m}];\
+% for i in range(block_m // L):
+            { const ${V(L)} p = As[now][k][row + ${i * group_m}];
+% for lane in range(L):
+             \
 % for j in range(block_n):
- c${i}_${j} += p * q${j};\
+ c${i * L + lane}_${j} += p.s${lane} * q${j};\
 % endfor
- }
+
+% endfor
+            }
 % endfor
         }
+        // the terms of this step were read before the last barrier
+${find("now", f"k0 + {2 * tile_k}")}\
+${keep("next")}\
+        now = next;
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     out += o_shift + g * o_g + split * o_split;
@@ -522,7 +578,7 @@ kernel void tile(index_t J, index_t M, index_t splits, index_t chunk, index_t R,
         const index_t at = j / J3 / J2 / J1 * oj0 + j / J3 / J2 % J1 * oj1 + j / J3 % J2 * oj2 + j % J3 * oj3;
 % for i in range(block_m):
         {
-            const index_t m = m0 + row + ${i * group_m};
+            const index_t m = m0 + (row + ${i // L * group_m}) * ${L} + ${i % L};
             if (j < J && m < M) {
                 const T b = biased && split == 0 ? ${load("bias", "b_offset + (g * M + m) * b_stride")} : (T)0;
                 ${store("at + m * o_m", f"c{i}_{j} + b")}
