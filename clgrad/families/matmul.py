@@ -216,6 +216,11 @@ def _finish(s: Steps, splits: int, width: int, lsize: int, line: bool = False) -
     return _Finish(partial, {"out": p.acc}, [], add_up)
 
 
+def _along(o: Operand, itemsize: int) -> tuple[str, int]:
+    """How an operand to be packed is read, and the side of the squares that are transposed where that is along k."""
+    return "lane" if o.row == 1 else "k" if o.k == 1 else "any", 32 // itemsize
+
+
 def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any, Operand, int]:
     """Copy an operand to panels [panel][k][lane]; returns the buffer, its strides and the step between panels."""
     p = s.problem
@@ -224,10 +229,10 @@ def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any,
     packed = s.temporary(batches * panels * p.K * tile)
     chunk = max(64, 2048 // tile)
     chunk = max(1, min(p.K, _ceil(_ceil(p.K, _ceil(p.K, chunk)), 16) * 16))
-    along = "lane" if o.row == 1 else "k" if o.k == 1 else "any"
+    along, block = _along(o, _ITEM[p.acc])
     s.add("pack", batches * panels * _ceil(p.K, chunk), 1,
           [length, p.K, chunk, name, o.offset, o.batch, o.row, o.k, packed],
-          tile=tile, along=along, block=32 // _ITEM[p.acc], out=p.acc)
+          tile=tile, along=along, block=block, out=p.acc)
     return packed, Operand(0, panels * p.K * tile if batches > 1 else 0, 1, tile), p.K * tile
 
 
@@ -255,20 +260,25 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
         A, a, a_tile = _pack(s, "A", a, p.M, tile_m)
     else:
         a_tile, last_m = tile_m * a.row, p.M - tile_m
-    if pack_b:
+    # Where one work-item a panel is enough, and A stays in the cache meanwhile, it packs the panel itself.
+    own = pack_b and p.batch * splits * panels >= wanted and (
+        chunk * tiles * tile_m * item <= params["panel_bytes"])
+    if pack_b and not own:
         B, b, b_panel = _pack(s, "B", b, p.N, tile_n)
     else:
-        b_panel, last_n = tile_n, p.N - tile_n
+        b_panel, last_n = tile_n * b.row, far if own else p.N - tile_n
     # Tiles a work-item: as many as pay for it and as leave enough work-items, but A's share stays in the cache.
-    group = max(1, params["least_work"] // max(1, tile_m * tile_n * chunk),
-                p.batch * splits * panels * tiles // (4 * wanted))
+    group = tiles if own else max(
+        1, params["least_work"] // max(1, tile_m * tile_n * chunk), p.batch * splits * panels * tiles // (4 * wanted))
     group = min(tiles, group, max(1, params["panel_bytes"] // max(1, chunk * tile_m * item)))
     group = _ceil(tiles, _ceil(tiles, group))
+    items = p.batch * splits * _ceil(tiles, group) * panels
+    panel = [s.temporary(items * chunk * tile_n), b.row] if own else []
     finish = _finish(s, splits, tile["width"], 1)
-    s.add("tile", p.batch * splits * _ceil(tiles, group) * panels, 1,
+    s.add("tile", items, 1,
           [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
-           B, b.offset, b.batch, b_panel, b.k, last_n, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
-          rows="columns" if a.row == 1 else "strided", **finish.values, **tile)
+           B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
+          rows="columns" if a.row == 1 else "strided", packs=_along(b, item) if own else None, **finish.values, **tile)
     finish.add_up()
 
 

@@ -214,24 +214,11 @@ if after:
 ${text}\
 </%def>
 
-<%def name="wide_pack()">\
-// packed[b][panel][k][lane] = source[b, panel*${tile} + lane, k], zero beyond the last lane.
-// A work-item copies `chunk` values of k of one panel, so that the core reads memory in one straight line;
-// panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
-kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, global const ${ctype} *restrict source,
-                 const ${index} offset, const ${index} stride_b, const ${index} stride_lane, const ${index} stride_k,
-                 global ${acc} *restrict packed)
+<%def name="copy_panel(tile, along, block)">\
+// p[k * ${tile} + lane] = s[lane, k], zero beyond the last lane, for k from k0 to k1
+static inline void copy_panel(global ${acc} *restrict p, global const ${ctype} *restrict s, const ${index} stride_lane,
+                              const ${index} stride_k, const ${index} lanes, const ${index} k0, const ${index} k1)
 {
-    const ${index} chunks = (K + chunk - 1) / chunk;
-    const ${index} panels = (L + ${tile - 1}) / ${tile};
-    const ${index} g = get_global_id(0);
-    const ${index} panel = g % panels;
-    const ${index} b = g / panels / chunks;
-    const ${index} k0 = g / panels % chunks * chunk;
-    const ${index} k1 = min(K, k0 + chunk);
-    const ${index} lanes = min((${index})${tile}, L - panel * ${tile});
-    global const ${ctype} *s = source + offset + b * stride_b + panel * ${tile} * stride_lane;
-    global ${acc} *p = packed + (b * panels + panel) * K * ${tile};
     ${index} k = k0;
 % if along == "lane":
     if (lanes == ${tile})
@@ -277,6 +264,25 @@ kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, globa
             p[k * ${tile} + i] = i < lanes ? ${load("s + i * stride_lane + k * stride_k")} : 0;
 }
 </%def>
+<%def name="wide_pack()">\
+${copy_panel(tile, along, block)}\
+// packed[b][panel][k][lane] = source[b, panel*${tile} + lane, k], zero beyond the last lane.
+// A work-item copies `chunk` values of k of one panel, so that the core reads memory in one straight line;
+// panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
+kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, global const ${ctype} *restrict source,
+                 const ${index} offset, const ${index} stride_b, const ${index} stride_lane, const ${index} stride_k,
+                 global ${acc} *restrict packed)
+{
+    const ${index} chunks = (K + chunk - 1) / chunk;
+    const ${index} panels = (L + ${tile - 1}) / ${tile};
+    const ${index} g = get_global_id(0);
+    const ${index} panel = g % panels;
+    const ${index} b = g / panels / chunks;
+    const ${index} k0 = g / panels % chunks * chunk;
+    copy_panel(packed + (b * panels + panel) * K * ${tile}, source + offset + b * stride_b + panel * ${tile} * stride_lane,
+               stride_lane, stride_k, min((${index})${tile}, L - panel * ${tile}), k0, min(K, k0 + chunk));
+}
+</%def>
 
 <%def name="wide_tile()">\
 <%
@@ -284,6 +290,9 @@ tile_n = vectors * width
 V = f"{acc}{width}"
 each = [(i, v) for i in range(tile_m) for v in range(vectors)]
 %>
+% if packs:
+${copy_panel(tile_n, packs[0], packs[1])}\
+% endif
 // C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n]
 //
 //            k        tile_n=${tile_n}        a work-item owns one panel of B (tile_n columns, kept in
@@ -293,11 +302,17 @@ each = [(i, v) for i in range(tile_m) for v in range(vectors)]
 //         |     |
 // An edge tile is moved back inside (row <= last_m, column <= last_n) and stores only what is its own;
 // packed operands are padded with zeros instead, and their last_m, last_n are out of reach.
+% if packs:
+// A work-item packs its panel of B itself: it walks down all tiles, so nobody else wants the panel.
+% endif
 kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
                  global const ${acc} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_tile,
                  const ${index} a_row, const ${index} a_k, const ${index} last_m,
-                 global const ${acc} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
+                 global const ${ctype if packs else acc} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
                  const ${index} b_k, const ${index} last_n,
+% if packs:
+                 global ${acc} *restrict packed, const ${index} b_lane,
+% endif
                  global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
     const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
@@ -311,7 +326,12 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
     const ${index} k0 = split * chunk;
     const ${index} k1 = min(K, k0 + chunk);
     const ${index} n0 = min(panel * ${tile_n}, last_n);
+% if packs:
+    global ${acc} *B0 = packed + (${index})get_global_id(0) * chunk * ${tile_n};
+    copy_panel(B0 - k0 * ${tile_n}, B + b_offset + b * b_b + panel * b_panel, b_lane, b_k, min((${index})${tile_n}, N - n0), k0, k1);
+% else:
     global const ${acc} *B0 = B + b_offset + b * b_b + panel * b_panel - (panel * ${tile_n} - n0) + k0 * b_k;
+% endif
 
     for (${index} t = t0; t < min(tiles, t0 + group); t++) {
         const ${index} m0 = min(t * ${tile_m}, last_m);
@@ -340,7 +360,7 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
 % endfor
  }
 % endfor
-            q += b_k;
+            q += ${tile_n if packs else "b_k"};
 % if rows == "strided":
 % for i in range(0, tile_m, 4):
             a${i} += a_k;
