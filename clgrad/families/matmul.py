@@ -277,7 +277,8 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     finish = _finish(s, splits, tile["width"], 1)
     s.add("tile", items, 1,
           [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
-           B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N, *finish.args],
+           B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N,
+           *finish.args],
           rows="columns" if a.row == 1 else "strided", packs=_along(b, item) if own else None, **finish.values, **tile)
     finish.add_up()
 
