@@ -12,7 +12,7 @@ from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters
+from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters, streamed
 from .reduce import identity_of
 
 _LEAST = 4096  # elements of a segment, at least
@@ -38,13 +38,17 @@ class Recurrence:
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    totals: Kernel | None
-    scan: Kernel
+class _Stage:
+    kernel: Kernel
     gsize: tuple[int]
     lsize: tuple[int]
     tail: tuple[int, ...]
-    lines: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    stages: tuple[_Stage, ...]  # perhaps totals, and the scan
+    totals: int
     accumulate: DType
     result: DType
     index: DType
@@ -67,14 +71,16 @@ class Scan:
         if out.size == 0:
             return out
         totals = places = None
-        if plan.totals is not None:
-            totals = empty((plan.lines,), plan.accumulate, device).storage
-            places = empty((plan.lines if self.recurrence.better else 1,), plan.index, device).storage
+        scan = plan.stages[-1]
+        if plan.totals:
+            totals = empty((plan.totals,), plan.accumulate, device).storage
+            places = empty((plan.totals if self.recurrence.better else 1,), plan.index, device).storage
             totals, places = totals.buffer, places.buffer
-            launch(plan.totals, plan.gsize, plan.lsize, totals, places, x.storage.buffer, x.offset, *plan.tail,
+            first = plan.stages[0]
+            launch(first.kernel, first.gsize, first.lsize, totals, places, x.storage.buffer, x.offset, *first.tail,
                    nbytes=x.nbytes)
-        launch(plan.scan, plan.gsize, plan.lsize, out.storage.buffer, totals, places, x.storage.buffer, x.offset,
-               *plan.tail, nbytes=x.nbytes + out.nbytes)
+        launch(scan.kernel, scan.gsize, scan.lsize, out.storage.buffer, totals, places, x.storage.buffer, x.offset,
+               *scan.tail, nbytes=x.nbytes + out.nbytes)
         return out
 
     def _plan(self, x: Array, axis: int, dtype: DType | None) -> _Plan:
@@ -92,35 +98,52 @@ class Scan:
             layout, strips = "columns", -(-inner // across)
         else:
             layout, strips, across = ("rows" if wide else "group"), 1, 1
-        wanted = device.facts.compute_units * (4 if wide else 8 if layout == "group" else 512)
+        # Few segments, on wide cores: what comes last needs no total. Their parts are what evens out its work.
+        parts = 2 if wide else 1
+        wanted = device.facts.compute_units * (2 if wide else 8 if layout == "group" else 512)
         segments = max(1, min(-(-wanted // max(1, outer * strips)), K // _LEAST))
-        segment = max(1, -(-K // segments))
-        segments = max(1, -(-K // segment))
-        units = outer * strips * segments
+        part = max(1, -(-K // (segments * parts)))
+        if segments > 1:
+            part = -(-part // 64) * 64  # so that vectors are aligned
+        segment = part * parts
+        segments = max(1, -(-K // segment))  # perhaps fewer
         index = index_type(x.storage.nbytes, x.size * result.itemsize, (x.size + segment) * 2)
         size = parameters(device, "scan", accumulate.name, "columns" if inner > 1 else "rows",
                           (outer * inner, K))["group"]
-        scan = self._kernel(x, index, layout, accumulate, result, "scan", size)
+        width = 8 if accumulate.itemsize == 8 else 16
+        stream = (self._by_vectors(device, accumulate) and result is accumulate and
+                  (inner if inner > 1 else K) % width == 0 and
+                  streamed(device, x.size * result.itemsize, result.itemsize))
+        scan = self._kernel(x, index, layout, accumulate, result, "scan", size, stream)
         while scan.max_local < size:  # the kernel's own limit may be below the device's
             size //= 2
-            scan = self._kernel(x, index, layout, accumulate, result, "scan", size)
-        totals = self._kernel(x, index, layout, accumulate, result, "totals", size) if segments > 1 else None
+            scan = self._kernel(x, index, layout, accumulate, result, "scan", size, stream)
+        asked = (segments - 1) * parts  # totals of a line
+        stages = [self._stage(scan, layout, outer, (K, inner, segments, segment, parts, strips, across), wanted, size)]
+        if segments > 1:
+            totals = self._kernel(x, index, layout, accumulate, result, "totals", size, False)
+            stages.insert(0, self._stage(totals, layout, outer, (K, inner, asked, part, 1, strips, across),
+                                         wanted * parts, size))
+        return _Plan(tuple(stages), outer * inner * asked, accumulate, result,
+                     dtypes.int32 if index == "int" else dtypes.int64)
+
+    def _stage(self, k: Kernel, layout: str, outer: int, tail: tuple[int, ...], wanted: int, size: int) -> _Stage:
+        units = outer * tail[5] * tail[2]  # lines' strips, and segments
         groups = min(units, wanted * 2)
-        if not wide and layout == "columns":
+        if not k.device.wide_core and layout == "columns":
             groups = max(1, min(-(-units // size), wanted))
-        return _Plan(totals, scan, (groups * size,), (size,), (K, inner, segments, segment, strips, across, units),
-                     outer * inner * segments, accumulate, result, dtypes.int32 if index == "int" else dtypes.int64)
+        return _Stage(k, (groups * size,), (size,), (*tail, units))
 
     def _by_vectors(self, device: Device, accumulate: DType) -> bool:
         """Whether the combination holds for vectors too, and the device likes them."""
         combine = by_kind(self.recurrence.combine, accumulate)
         return device.wide_core and accumulate.kind != "c" and combine in ("a.v + b.v", "a.v * b.v")
 
-    def _kernel(self, x: Array, index: str, layout: str, accumulate: DType, result: DType, name: str,
-                size: int) -> Kernel:
+    def _kernel(self, x: Array, index: str, layout: str, accumulate: DType, result: DType, name: str, size: int,
+                stream: bool) -> Kernel:
         r, T, i = self.recurrence, accumulate.c, letter(index)
-        return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 8, r.name,
-                      form=form(x.device), layout=layout, ctype=x.dtype.c, T=T, out=result.c, index=index, group=size,
-                      better=r.better, combine=by_kind(r.combine, accumulate), positions=bool(r.better),
+        return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 9, r.name,
+                      form=form(x.device), layout=layout, stream=stream, ctype=x.dtype.c, T=T, out=result.c,
+                      index=index, group=size, better=r.better, combine=by_kind(r.combine, accumulate), positions=bool(r.better),
                       vector=self._by_vectors(x.device, accumulate), exact=r.exact and accumulate.kind == "f",
                       identity=identity_of(r.identity, accumulate))

@@ -90,7 +90,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                         index_t segment, index_t segments, index_t units)
 {
     // A unit is a segment of a row of the result (or an element of it, for many cores).
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    ${prelude.each(form)} {
         index_t rest = ${"u / segments" if form == "wide" else "u"}, from = x_offset, where = at_offset;
         % for r in reversed(range(final if form == "wide" else rank)):
         {

@@ -188,6 +188,13 @@ typedef {v} {v}_anywhere __attribute__((aligned(sizeof({part}))));
     }}
     {"mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others" if streamed else ""}"""
 
+    def each(form):
+        """The head of a loop over units: on wide cores each work-item takes neighbours, so that it walks through memory."""
+        if form == "many":
+            return "for (index_t u = get_global_id(0); u < units; u += get_global_size(0))"
+        share = "((units + (index_t)get_global_size(0) - 1) / (index_t)get_global_size(0))"
+        return f"for (index_t u = (index_t)get_global_id(0) * {share}, u_end = min(u + {share}, units); u < u_end; ++u)"
+
     def extensions(*ctypes):
         """Text that opens a kernel over these types."""
         text = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if {"double", "double2"} & set(ctypes) else ""

@@ -245,7 +245,7 @@ kernel void lines(${", ".join(out_parameters)}, const global element *x, index_t
                   ulong flip, index_t units)
 {
     global item *own = scratch + (index_t)get_global_id(0) * 2 * K;
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    ${prelude.each("wide")} {
         const global element *from = x + offset + u * K;
         % if values:
         global element *to = to_lines + u * K;
@@ -354,7 +354,7 @@ static inline void clear(ulong8 *list, int k)
 kernel void few(global element *values, global long *at, const global element *x, index_t offset, index_t K, index_t k,
                 index_t chunk, index_t part, index_t parts, ulong flip, index_t units)
 {
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    ${prelude.each("wide")} {
         const global element *from = x + offset + u / parts * K;
         const uint end = min((uint)(u % parts * part) + (uint)part, (uint)K);
         ulong8 list[${vectors}];

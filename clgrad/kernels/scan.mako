@@ -1,7 +1,8 @@
 ## out[o, k, i] = join over j <= k of x[o, j, i]
 ##
-## A line has K elements, `inner` apart, and is cut into segments. With more than one, `totals` first joins each segment,
-## and `scan` starts a segment from the totals before it, joined in order: same bits every run.
+## A line has K elements, `inner` apart, and is cut into segments. With more than one, `totals` first joins the parts of
+## each but the last (its own segments are those parts), and `scan` starts a segment from the totals before it, joined in
+## order: same bits every run.
 ##
 ##   rows:     inner is 1      [ k k k k ] [ k k k k ] ...   blocks scanned apart, then joined to the carry
 ##   columns:  inner above 1   [ i i i i ]                   neighbouring lines, walked down together
@@ -22,6 +23,7 @@
     prelude = context.lookup.get_template("prelude.mako").module
     ITEMS = 4   # neighbouring elements of a lane
     BLOCK = 16  # elements of a row joined before the carry is needed
+    TURNS = 8   # blocks of four vectors whose lanes are totalled together
     STRIP = 1024 if vector else 16 if form == "wide" else 1
     W = (8 if prelude.SIZES[T] == 8 else 16) if vector else 1
     V = prelude.vec(T, W)
@@ -33,8 +35,15 @@
 
     def load(index):
         return prelude.load(ctype, T, "x", index)
+
+    def written(index, value):
+        """Statement: a vector of the result."""
+        if stream:
+            return f"STREAM({value}, (global {V} *)(out + {index}));"
+        return prelude.store(out, T, "out", index, value, W)
 %>
 ${prelude.extensions(T, ctype, out)}
+${prelude.stream() if stream else ""}
 typedef ${index} index_t;
 #define T ${T}
 
@@ -162,7 +171,7 @@ static inline ${V} advance_lanes(${V} *low, ${V} v, ${V} x)
         "global T *totals, global index_t *places"
 %>
 kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index_t K, index_t inner, index_t segments,
-    index_t segment, index_t strips, index_t across, index_t units)
+    index_t segment, index_t parts, index_t strips, index_t across, index_t units)
 {
 % if layout == "group":
     local T lanes[${group}];
@@ -172,7 +181,7 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
     const int lane = get_local_id(0);
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
 % else:
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+    ${prelude.each(form)} {
 % endif
         const index_t strip = u % strips;
         const index_t s = (u / strips) % segments;
@@ -193,8 +202,8 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
                 for (int l = 0; l < ${W}; ++l) {
                     carry_t carry = start();
         % if scan:
-                    for (index_t p = 0; p < s; ++p)
-                        carry = advance(carry, total_of(totals, places, (line + c * ${W} + l) * segments + p));
+                    for (index_t p = 0; p < s * parts; ++p)
+                        carry = advance(carry, total_of(totals, places, (line + c * ${W} + l) * ((segments - 1) * parts) + p));
         % endif
                     lane[l] = carry.v;
                     lane_low[l] = ${"carry.low" if exact else "0"};
@@ -207,7 +216,7 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
                 for (int c = 0; c < vectors; ++c) {
                     run[c] = advance_lanes(low + c, run[c], ${prelude.load(ctype, T, "x", f"x_offset + e + c * {W}", W)});
         % if scan:
-                    ${prelude.store(out, T, "out", f"e + c * {W}", "run[c] + low[c]" if exact else "run[c]", W)}
+                    ${written(f"e + c * {W}", "run[c] + low[c]" if exact else "run[c]")}
         % endif
                 }
             }
@@ -224,9 +233,9 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
         carry_t carry[${STRIP}];
         for (index_t c = done; c < width; ++c) carry[c] = start();
     % if scan:
-        for (index_t p = 0; p < s; ++p)
+        for (index_t p = 0; p < s * parts; ++p)
             for (index_t c = done; c < width; ++c)
-                carry[c] = advance(carry[c], total_of(totals, places, (line + c) * segments + p));
+                carry[c] = advance(carry[c], total_of(totals, places, (line + c) * ((segments - 1) * parts) + p));
     % endif
     % for bound, when in ((STRIP, f"width == {STRIP}"), ("width", "done < width" if vector else f"width < {STRIP}"))[1 if vector else 0:2 if STRIP > 1 else 1]:
         if (${when})
@@ -248,33 +257,48 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
         const index_t base = o * K;
         carry_t carry = start();
     % if scan:
-        for (index_t p = 0; p < s; ++p)
-            carry = advance(carry, total_of(totals, places, o * segments + p));
+        for (index_t p = 0; p < s * parts; ++p)
+            carry = advance(carry, total_of(totals, places, o * ((segments - 1) * parts) + p));
     % endif
     % if layout == "rows" and vector:
         index_t k = k0;
-        for (; k + ${4 * W} <= k1; k += ${4 * W}) {
         % if scan:
-            T before = IDENTITY;  // of this block
+        for (; k + ${4 * W} <= k1; k += ${4 * W}) {
+            // all four apart, then all written: stores past the caches want to come one after the other
+            % for j in range(4):
+            const ${V} part${j} = scanned(${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)});
+            % endfor
+            const T before0 = IDENTITY;  // of this block
+            % for j in range(4):
+            const T before${j + 1} = join(item_of(before${j}, k), item_of(part${j}.s${f"{W - 1:x}"}, k)).v;
+            % endfor
             % for j in range(4):
             {
-                const ${V} part = scanned(${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)});
-                const ${V} all = join_lanes((${V})(carry.v), ${f"part + ({V})(carry.low + before)" if exact else f"join_lanes(({V})(before), part)"});
-                ${prelude.store(out, T, "out", f"base + k + {j * W}", "all", W)}
-                before = join(item_of(before, k), item_of(part.s${f"{W - 1:x}"}, k)).v;
+                const ${V} all = join_lanes((${V})(carry.v), ${f"part{j} + ({V})(carry.low + before{j})" if exact else f"join_lanes(({V})(before{j}), part{j})"});
+                ${written(f"base + k + {j * W}", "all")}
             }
             % endfor
-            carry = advance(carry, item_of(before, k));
+            carry = advance(carry, item_of(before4, k));
+        }
         % else:
+        for (; k + ${TURNS * 4 * W} <= k1; k += ${TURNS * 4 * W}) {
+            % for j in range(4):
+            ${V} part${j} = ${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)};
+            % endfor
+            for (int t = 1; t < ${TURNS}; ++t) {
+                const index_t e = x_offset + base + k + t * ${4 * W};
+                % for j in range(4):
+                part${j} = join_lanes(part${j}, ${prelude.load(ctype, T, "x", f"e + {j * W}", W)});
+                % endfor
+            }
             T lane[${W}];
-            vstore${W}(join_lanes(join_lanes(${prelude.load(ctype, T, "x", "x_offset + base + k", W)}, ${prelude.load(ctype, T, "x", f"x_offset + base + k + {W}", W)}),
-                join_lanes(${prelude.load(ctype, T, "x", f"x_offset + base + k + {2 * W}", W)}, ${prelude.load(ctype, T, "x", f"x_offset + base + k + {3 * W}", W)})), 0, lane);
+            vstore${W}(join_lanes(join_lanes(part0, part1), join_lanes(part2, part3)), 0, lane);
             % for half in [W >> n for n in range(1, W.bit_length())]:
             for (int l = 0; l < ${half}; ++l) lane[l] = join(item_of(lane[l], k), item_of(lane[l + ${half}], k)).v;
             % endfor
             carry = advance(carry, item_of(lane[0], k));
-        % endif
         }
+        % endif
         for (; k < k1; ++k) {
             carry = advance(carry, item_of(${load("x_offset + base + k")}, k));
         % if scan:
@@ -347,5 +371,8 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
     % endif
 % endif
     }
+    % if stream and scan:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 }
 % endfor

@@ -60,6 +60,13 @@ def test_scans_along_every_axis(shape, form: str, device, rng) -> None:
         assert_close(np.take_along_axis(x, got.indices.numpy(), dim), got.values.numpy())
 
 
+@pytest.mark.parametrize("shape", [(4_194_400,), (2049, 2064), (2049, 2051)], ids=str)
+def test_large_scans_are_written_past_the_caches(shape, device, rng) -> None:
+    x = rng.integers(-9, 9, shape).astype(np.float32)  # sums are exact
+    for dim in range(len(shape)):
+        np.testing.assert_array_equal(clgrad.cumsum(from_host(x), dim).numpy(), np.cumsum(x, dim))
+
+
 @pytest.mark.parametrize("n", [33, 9001])
 def test_scans_of_nan_and_infinity(n: int, form: str, device, rng) -> None:
     for where in (0, n // 2, n - 1):
