@@ -51,7 +51,7 @@ class Layout:
     """All that a plan depends on in an operand: its shape, strides, dtype and device, and whether its memory is so
     large that ints cannot index it. Equal ones are the same object, so that a key of layouts is found by identity."""
 
-    __slots__ = ("device", "dtype", "large", "nbytes", "shape", "strides")
+    __slots__ = ("contiguous", "device", "dtype", "large", "nbytes", "shape", "strides")
 
     def __init__(self, shape: Shape, strides: Shape, dtype: DType, device: Device, large: bool) -> None:
         self.shape = shape
@@ -60,6 +60,7 @@ class Layout:
         self.device = device
         self.large = large
         self.nbytes = prod(shape) * dtype.itemsize
+        self.contiguous = shapes.is_contiguous(shape, strides)
 
     @classmethod
     def of(cls, *key: Any) -> Layout:
@@ -153,7 +154,7 @@ class Array:
 
     def is_contiguous(self) -> bool:
         """Whether elements lie row-major without gaps."""
-        return shapes.is_contiguous(self.shape, self.strides)
+        return (self._layout or layout_of(self)).contiguous
 
     def view(self, shape: Shape, strides: Shape, offset: int) -> Array:
         """Another reading of the same memory; bounds are the caller's business."""

@@ -13,7 +13,7 @@ from ..core import dtypes
 from ..core.dtypes import DType
 from ..ndarray import Array, from_host, full, move
 from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
 
@@ -61,14 +61,10 @@ def compute_dtype(dtype: DType) -> DType:
 
 
 @dataclass(frozen=True, eq=False)
-class _Launch:
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
+class _Part:
+    launch: Launch  # of the members' pointers, the states and what is read, the table and the scalars
     members: tuple[int, ...]  # position of each pointer pair's tensor, the last one repeated to fill the signature
     table: Array
-    units: int
-    nbytes: int
 
 
 @dataclass(eq=False)
@@ -127,21 +123,20 @@ class Block:
         flats = [self.flats[s].storage.buffer for s in record.states_of(options)]
         flats += [r.storage.buffer for r in reads]
         for step in plan:
-            launch(step.kernel, step.gsize, step.lsize, *[b for m in step.members for b in buffers[m]], *flats,
-                   step.table.storage.buffer, step.units, *scalars, nbytes=step.nbytes)
+            step.launch(*[b for m in step.members for b in buffers[m]], *flats, step.table.storage.buffer, *scalars)
         for a in self.flats.values():
             a.storage.version += 1
 
     def _plan(self, record: Update, options: frozenset[str], members: tuple[int, ...],
-              offsets: Sequence[tuple[int, int]], large: bool) -> tuple[_Launch, ...]:
+              offsets: Sequence[tuple[int, int]], large: bool) -> tuple[_Part, ...]:
         index = "long" if large else index_type(*(f.nbytes for f in self.flats.values()))
         limit = most_tensors(self.device, len(record.states_of(options)), len(record.scalars) + len(record.reads))
         filled = [m for m, member in enumerate(members) if self.sizes[member]]
-        return tuple(self._launch(record, options, members, offsets, index, filled[at:at + limit], limit)
+        return tuple(self._part(record, options, members, offsets, index, filled[at:at + limit], limit)
                      for at in range(0, len(filled), limit))
 
-    def _launch(self, record: Update, options: frozenset[str], members: tuple[int, ...],
-                offsets: Sequence[tuple[int, int]], index: str, part: list[int], limit: int) -> _Launch:
+    def _part(self, record: Update, options: frozenset[str], members: tuple[int, ...],
+              offsets: Sequence[tuple[int, int]], index: str, part: list[int], limit: int) -> _Part:
         sizes = [self.sizes[members[m]] for m in part]
         states = record.states_of(options)
         # Few signatures, so few builds: beyond eight tensors, the count is rounded up and the last one repeated.
@@ -158,7 +153,9 @@ class Block:
             gsize = (min(gsize[0], len(rows) * lsize[0]),)
         table = from_host(np.array(rows, np.int32 if index == "int" else np.int64), None, self.device)
         traffic = sum(sizes) * (3 * self.dtype.itemsize + 2 * len(states) * self.compute.itemsize)
-        return _Launch(k, gsize, lsize, (*part, *part[-1:] * (count - len(part))), table, len(rows), traffic)
+        names = [f"a{at}" for at in range(len(signature))]
+        names[signature.index(i)] = len(rows)
+        return _Part(Launch(k, gsize, lsize, names, traffic), (*part, *part[-1:] * (count - len(part))), table)
 
     def _sizes(self, k: Kernel, items: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """Elements of a unit, global and local size."""

@@ -138,6 +138,8 @@ class Fused(Optimizer):
     def _gradient(self, p: Variable) -> Array:
         """A parameter's gradient, row-major and of its dtype."""
         g, data = unwrap(p.grad), p.data
+        if g._layout is data._layout and g._layout is not None and g._layout.contiguous:
+            return g
         if g.shape != data.shape:
             raise ShapeError(bad(f"{self._name}.step", f"a gradient of shape {g.shape}", f"{data.shape}",
                                  "Set .grad to None, or to an array of the parameter's shape."))
@@ -175,8 +177,8 @@ class Fused(Optimizer):
         Whoever puts another array into ``state[p]``, or takes one out, finds that respected at the next step.
         """
         state, seat = self.state[p], self._seats[p]
-        if any(n not in state for n in self.numbers):
-            state.update({n: state.get(n, v) for n, v in zip(self.numbers, self.begin(group))})
+        for n, v in zip(self.numbers, self.begin(group)):
+            state.setdefault(n, v)
         fresh = False
         for name, mine in seat.states.items():
             theirs = state.get(name)
@@ -185,7 +187,7 @@ class Fused(Optimizer):
                 state[name] = mine
                 fresh |= theirs is None
         seat.used = True
-        return tuple(state[n] for n in self.numbers), fresh
+        return tuple([state[n] for n in self.numbers]), fresh
 
     def _fill(self, p: Variable, name: str, value: Variable | None, seat: _Seat, start: float) -> None:
         """Write what a state begins with into its place."""

@@ -22,6 +22,7 @@ from clgrad.core import dtypes
 from clgrad.core.errors import DTypeError, ShapeError
 from clgrad.families import optimize
 from clgrad.ndarray import from_host
+from clgrad.runtime.launch import Launch
 from clgrad.testing import assert_close
 
 _spec = importlib.util.spec_from_file_location("optim_reference", Path(__file__).with_name("optim_reference.py"))
@@ -235,13 +236,14 @@ def test_signatures_defaults_and_repr_are_pytorchs(name: str, device) -> None:
 def launches(monkeypatch) -> list[tuple]:
     """Labels and argument counts of the launches that optimisers make."""
     seen: list[tuple] = []
-    real = optimize.launch
+    real = Launch.__call__
 
-    def count(kernel: Any, gsize: tuple, lsize: tuple, *args: Any, **kwargs: Any) -> None:
-        seen.append((kernel.label, len(args)))
-        real(kernel, gsize, lsize, *args, **kwargs)
+    def count(launch: Launch, *values: Any) -> None:
+        if launch.kernel.function == "optimize":
+            seen.append((launch.kernel.label, len(launch.args)))
+        real(launch, *values)
 
-    monkeypatch.setattr(optimize, "launch", count)
+    monkeypatch.setattr(Launch, "__call__", count)
     return seen
 
 

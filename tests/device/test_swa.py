@@ -9,9 +9,9 @@ import pytest
 
 import clgrad
 from clgrad import Variable, nn
-from clgrad.families import optimize
 from clgrad.ndarray import from_host
 from clgrad.optim import swa_utils
+from clgrad.runtime.launch import Launch
 from clgrad.testing import assert_close
 
 
@@ -82,13 +82,14 @@ def test_an_update_is_a_launch_and_copies_nothing(rng, device, monkeypatch) -> N
     for _ in range(2):
         averaged.update_parameters(model)
     seen: list[str] = []
-    real = optimize.launch
+    real = Launch.__call__
 
-    def count(kernel: Any, *args: Any, **kwargs: Any) -> None:
-        seen.append(kernel.label)
-        real(kernel, *args, **kwargs)
+    def count(launch: Launch, *values: Any) -> None:
+        if launch.kernel.function == "optimize":
+            seen.append(launch.kernel.label)
+        real(launch, *values)
 
-    monkeypatch.setattr(optimize, "launch", count)
+    monkeypatch.setattr(Launch, "__call__", count)
     device.copies.reset()
     for _ in range(3):
         averaged.update_parameters(model)
