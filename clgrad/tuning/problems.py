@@ -146,9 +146,13 @@ def _dim(p: Problem) -> int:
     return 0 if p.layout.endswith("columns") else 1
 
 
+def _beyond(params: Params) -> int:
+    """A size that no tile or strip divides. Thresholds in bytes are parameters, too: hence the limit."""
+    return min(max(params.values()), 4096) + 1
+
+
 def _few_lines(p: Problem, params: Params) -> Sequence[tuple[int, int]]:
-    most = max(params.values())
-    return (1, 1), (1, 613), (37, 31), (3, min(most, 4096) + 1), (min(most, 4096) + 1, 5)
+    return (1, 1), (1, 613), (37, 31), (3, _beyond(params)), (_beyond(params), 5)
 
 
 def _touched(p: Problem, times: int) -> float:
@@ -241,7 +245,7 @@ NORM = Tunable(
     "norm", ("rows", "length"), ("layer/forward", "layer/backward"), _norm_operands,
     run=lambda p, *a: _norm(p, _itself, *a), reference=lambda p, *a: _norm(p, _reference, *a),
     work=lambda p: _touched(p, 2 if p.layout == "layer/forward" else 3),
-    odd=lambda p, params: ((1, 37), (31, 613), (5, max(params.values()) + 1)), unit="GB/s",
+    odd=lambda p, params: ((1, 37), (31, 613), (5, _beyond(params))), unit="GB/s",
     common=(*problems("norm", "float32", "layer/forward", (4096, 1024), (1024, 256)),
             *problems("norm", "float32", "layer/backward", (4096, 1024), (1024, 256))))
 
