@@ -340,7 +340,7 @@ def _many(s: Steps, p: Problem, params: dict[str, int] | None, facts: Facts) -> 
         blocks = _ceil(L, items // team if along == "k" else items)
         head, tail = [L, p.K], [x_name, x.offset, x.batch, x.k, w_name, w.offset, w.batch, w.row, w.k]
     else:
-        part, blocks, values = "tile", _many_groups(p, params), {**_along(p), **params}
+        part, blocks, values = "tile", _many_groups(p, params), {**_sides(p), **params}
         head, tail = [p.M, p.N, p.K], _two_operands(p)
     _split(s, p, part, blocks, items, facts, head, tail, values)
 
@@ -353,10 +353,10 @@ def _matrix(s: Steps, p: Problem, unit: str, facts: Facts) -> None:
     else:
         _split(s, p, "matrix", matrix_units.groups(p.M, p.N, params), 32 * params["warps_m"] * params["warps_n"],
                facts, [p.M, p.N, p.K], _two_operands(p),
-               {"template": "matrix_units", "unit": unit, **_along(p), **params})
+               {"template": "matrix_units", "unit": unit, **_sides(p), **params})
 
 
-def _along(p: Problem) -> dict[str, str]:
+def _sides(p: Problem) -> dict[str, str]:
     """Along which axis neighbouring work-items read."""
     return {"a_along": "m" if p.a.row == 1 else "k", "b_along": "n" if p.b.row == 1 else "k"}
 

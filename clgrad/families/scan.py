@@ -144,6 +144,7 @@ class Scan:
         r, T, i = self.recurrence, accumulate.c, letter(index)
         return kernel(x.device, "scan", name, ("PPPP" if name == "scan" else "PPP") + i * 9, r.name,
                       form=form(x.device), layout=layout, stream=stream, ctype=x.dtype.c, T=T, out=result.c,
-                      index=index, group=size, better=r.better, combine=by_kind(r.combine, accumulate), positions=bool(r.better),
+                      index=index, group=size, better=r.better, combine=by_kind(r.combine, accumulate),
+                      positions=bool(r.better),
                       vector=self._by_vectors(x.device, accumulate), exact=r.exact and accumulate.kind == "f",
                       identity=identity_of(r.identity, accumulate))
