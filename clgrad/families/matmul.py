@@ -535,16 +535,22 @@ def _by_unit(x: Array, y: Array, unit: str) -> Array:
 
 def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType,
           unit: str | None = None) -> _Plan:
-    index = "long" if large else "int"
+    index, facts = "long" if large else "int", device.facts
     params = tuned.params(device, "matmul", dtype.name, _layout(p), (p.M, p.K, p.N, p.batch), None)
     unit = _matrix_unit(p, device, shape, params) if unit is None else unit
-    steps = plan_steps(p, device.facts, shape, index, params, unit)
     item = _ITEM[p.acc]
-    if index == "int" and max((*steps.temporaries, p.batch * (p.M + 128) * (p.N + 128))) >= 2**29:
-        steps = plan_steps(p, device.facts, shape, "long", params, unit)
-    launches = []
-    for s in steps.steps:
-        signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
-        k = kernel(device, s.template, s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
-        launches.append(Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K))
+    while True:
+        steps = plan_steps(p, facts, shape, index, params, unit)
+        if index == "int" and max((*steps.temporaries, p.batch * (p.M + 128) * (p.N + 128))) >= 2**29:
+            index = "long"
+            continue
+        launches = []
+        for s in steps.steps:
+            signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
+            k = kernel(device, s.template, s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
+            launches.append(Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K))
+        most = min((step.kernel.max_local for step in launches if step.kernel.max_local < step.lsize[0]), default=0)
+        if not most:
+            break
+        facts = replace(facts, max_work_group_size=most)  # a kernel's own limit may be below the device's
     return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), Layout.dense(result, dtype, device))

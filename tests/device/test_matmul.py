@@ -11,6 +11,7 @@ from scipy import special
 import clgrad
 from clgrad import Variable, kernels
 from clgrad.core import dtypes
+from clgrad.families import matmul as family
 from clgrad.families.matmul import matmul
 from clgrad.ndarray import from_host
 from clgrad.ops.elementwise import _gelu_erf, relu
@@ -66,6 +67,22 @@ def test_every_tile_of_work_groups(number: int, rng: np.random.Generator, device
         a, b = _integers(rng, (M, K), "float32"), _integers(rng, (K, N), "float32")
         x, y = (on_device(v, layout, many) for v, layout in zip((a, b), layouts))
         assert_close(matmul(x, y, "many"), _exact(a, b), dtype="float32", message=f"{M} {K} {N} {layouts}")
+
+
+def test_a_kernels_own_limit_of_work_items(rng: np.random.Generator, device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may grant a kernel fewer work-items than the device has: smaller groups are planned then."""
+    many, real, asked = clgrad.Device(device._cl, f"{device.key}/limited", device.index), family.kernel, []
+
+    def limited(*args, **values):
+        built = real(*args, **values)
+        built.max_local = 32
+        asked.append(values.get("group_m", 1) * values.get("group_n", 1))
+        return built
+
+    monkeypatch.setattr(family, "kernel", limited)
+    a, b = _integers(rng, (33, 20), "float32"), _integers(rng, (20, 70), "float32")
+    assert_close(matmul(from_host(a, None, many), from_host(b, None, many), "many"), _exact(a, b), dtype="float32")
+    assert asked[0] > 32 >= asked[-1]
 
 
 def test_integers_wrap(device) -> None:
