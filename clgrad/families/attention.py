@@ -51,15 +51,16 @@ _plans = Plans()
 
 
 def _tile(device: Device, params: dict[str, int], kind: str, depth: int, itemsize: int, count: int) -> tuple[int, int]:
-    """Rows and columns of a tile that fits: as many of both in the many-core form; wide, whole vectors, and no more
-    than there are rows."""
+    """Rows and columns of a tile that fits: in the many-core form as many of both, with features for all work-items of a
+    row; wide, whole vectors, and no more than there are rows."""
     if device.wide_core:
         rows, width = params["rows"] * 4 // itemsize, 64 // itemsize
         while rows > width and rows // 2 >= count:
             rows //= 2
         return max(rows, width), params["columns"]
     side, facts, module = params["rows"], device.facts, kernels.template("attention").module
-    while side > module.BLOCK and (side * side > facts.max_work_group_size * module.BLOCK**2
+    while side > module.BLOCK and (side > depth * module.BLOCK
+                                   or side * side > facts.max_work_group_size * module.BLOCK**2
                                    or module.local_bytes(kind, side, depth, itemsize) > facts.local_mem_size):
         side //= 2
     return side, side
