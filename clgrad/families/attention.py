@@ -51,8 +51,8 @@ _plans = Plans()
 
 
 def _tile(device: Device, params: dict[str, int], kind: str, depth: int, itemsize: int, count: int) -> tuple[int, int]:
-    """Rows and columns of a tile that fits: in the many-core form as many of both, with features for all work-items of a
-    row; wide, whole vectors, and no more than there are rows."""
+    """Rows and columns of a tile that fits: in the many-core form as many of both, and features for all work-items of
+    a row; wide, whole vectors, and no more than there are rows."""
     if device.wide_core:
         rows, width = params["rows"] * 4 // itemsize, 64 // itemsize
         while rows > width and rows // 2 >= count:
