@@ -107,7 +107,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     params = parameters(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows))
 
     module = kernels.template("norm").module
-    stream = layout == "rows" and streamed_rows(x.nbytes, rows.Q, x.dtype, params["stream"])
+    stream = wide and streamed_rows(x.nbytes, rows.rows if rows.across else rows.Q, x.dtype, params["stream"])
 
     def build(local: int) -> Kernel:
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,

@@ -100,10 +100,10 @@ class Softmax:
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 else "group"
         local = group_size(device, rows, K, params["local"]) if layout == "group" else params["local"]
-        k = self._build(x, y, layout, K, params, local)
+        k = self._build(x, y, layout, K, inner, params, local)
         while k.max_local < local:
             local //= 2
-            k = self._build(x, y, layout, K, params, local)
+            k = self._build(x, y, layout, K, inner, params, local)
         if wide:
             gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
         elif layout == "group":
@@ -113,12 +113,14 @@ class Softmax:
             gsize, lsize = blocks(device, units, local, 16)
         return _Plan(k, gsize, lsize, (K, inner, span, units), result)
 
-    def _build(self, x: Array, y: Array, layout: str, K: int, params: dict[str, int], local: int) -> Kernel:
+    def _build(self, x: Array, y: Array, layout: str, K: int, inner: int, params: dict[str, int],
+               local: int) -> Kernel:
         index = index_type(x.storage.nbytes, y.storage.nbytes)
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
         rows = layout == "rows"
-        stream = rows and self.kind not in _ONE_A_ROW and streamed_rows(x.nbytes, K, x.dtype, params["stream"])
+        stream = layout in ("rows", "columns") and self.kind not in _ONE_A_ROW and streamed_rows(
+            x.nbytes, K if rows else inner, x.dtype, params["stream"])
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
                       strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream)

@@ -27,7 +27,8 @@
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
     DEFAULT = {"wide": {"local": 1, "strip": 16, "stream": 1 << 24},
                "many": {"local": 128, "strip": 1, "stream": 1 << 24}}
-    BLOCK, STACK = 2048, 16
+    BLOCK, STACK = 2048, 8
+    NEXT = 4  # elements of a column that are fetched ahead while its gradient is written
     SHORT = 8192  # elements of a row that is fetched ahead
 
     def valid(params, facts):
@@ -338,6 +339,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 for (index_t p = p0; p < p1; ++p) {
                     const ${V} d = ${x("p * step + u", W)} - center;
                     square += d * d;
+                    AHEAD(x + (p + ${STACK}) * step + u, 0);
                 }
                 const ${V} d = center - ms[v];
                 ms[v] += d * part;
@@ -360,19 +362,28 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             % if has_bias:
                 const ${V} shift = ${bias("u", W)};
             % endif
-                ${put("p * step + u", result("p * step + u", "u", W, "m"), W)}
+                ${putv("p * step + u", result("p * step + u", "u", W, "m"))}
             }
         % else:
         ${V} firsts[${strip}], seconds[${strip}];
         for (int v = 0; v < vectors; ++v) firsts[v] = seconds[v] = (${V})(0);
-        for (index_t p = 0; p < P; ++p)
+        for (index_t p0 = 0; p0 < P; p0 += ${STACK}) {
+            const index_t p1 = min(p0 + ${STACK}, P);
             for (int v = 0; v < vectors; ++v) {
                 const index_t u = u0 + v * ${W};
                 const ${V} m = ${prelude.load(T, T, "mean", "u", W)}, r = ${prelude.load(T, T, "rstd", "u", W)};
-                const ${V} g = ${dy("p * step + u", W)};
-                firsts[v] += g;
-                seconds[v] += g * ${normal("p * step + u", W)};
+                ${V} one = firsts[v], two = seconds[v];
+                for (index_t p = p0; p < p1; ++p) {
+                    const ${V} g = ${dy("p * step + u", W)};
+                    one += g;
+                    two += g * ${normal("p * step + u", W)};
+                    AHEAD(x + (p + ${STACK}) * step + u, 0);
+                    AHEAD(dy + (p + ${STACK}) * step + u, 0);
+                }
+                firsts[v] = one;
+                seconds[v] = two;
             }
+        }
         for (int v = 0; v < vectors; ++v) {
             const index_t u = u0 + v * ${W};
             % if wanted:
@@ -390,7 +401,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 const ${V} scale = ${weight("u", W)};
             % endif
                 const ${V} g = ${dy("p * step + u", W)}, h = ${normal("p * step + u", W)};
-                ${put("p * step + u", f"r{' * scale' if has_weight else ''} * (g - firsts[v] - h * seconds[v])", W)}
+                AHEAD(x + (p + ${NEXT}) * step + u, 0);
+                AHEAD(dy + (p + ${NEXT}) * step + u, 0);
+                ${putv("p * step + u", f"r{' * scale' if has_weight else ''} * (g - firsts[v] - h * seconds[v])")}
             }
         % endif
         for (index_t u = u0 + vectors * ${W}; u < end; ++u) {

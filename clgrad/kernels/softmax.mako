@@ -21,7 +21,7 @@
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
     DEFAULT = {"wide": {"local": 1, "strip": 16, "kept": 4096, "stream": 1 << 24},
                "many": {"local": 128, "strip": 1, "kept": 0, "stream": 1 << 24}}
-    BLOCK = 16  # positions of a strip between two looks at the maximum
+    BLOCK = 8  # positions of a strip between two looks at the maximum
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
@@ -227,7 +227,13 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 s = (ms[v] == (${V})(-INFINITY)) ? (${V})(0) : s * exp(before - zero);
                 ms[v] = m;
         % endif
-                for (index_t k = k0; k < k1; ++k) s += ${term("at + k * inner", W, "zero")};
+                for (index_t k = k0; k < k1; ++k) {
+                    s += ${term("at + k * inner", W, "zero")};
+                    AHEAD(x + at + (k + ${BLOCK}) * inner, 0);
+        % if backward:
+                    AHEAD(y + at + (k + ${BLOCK}) * inner, 0);
+        % endif
+                }
                 ss[v] = s;
             }
         }
@@ -244,7 +250,12 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         for (index_t k = 0; k < K; ++k)
             for (int v = 0; v < vectors; ++v) {
                 const index_t at = first + k * inner + v * ${W};
-                ${put("at", result("at", W, "ms[v]", "ss[v]"), W)}
+                const ${V} value = ${result("at", W, "ms[v]", "ss[v]")};
+            % if stream:
+                STREAM(value, (global ${V} *)(out + at));
+            % else:
+                ${put("at", "value", W)}
+            % endif
             }
         % endif
         for (index_t i = i0 + vectors * ${W}; i < i0 + columns; ++i) {
@@ -265,6 +276,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             % endif
         }
     }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 % elif layout == "group":
     local T lanes[${group}];
     // A row that is none repeats the last, of length 0: every work-item comes to every barrier.

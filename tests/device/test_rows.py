@@ -42,13 +42,18 @@ def test_rows_of_the_softmax_family(name: str, tensors: int, more: tuple, attrs:
         inputs += more
         expected, _ = expected_of(OPS[name], inputs, attrs)
         assert_close(call(ops.ALL[name], [from_host(x) for x in inputs], attrs), expected, scale=4, message=f"{K}")
+    if not more:  # columns
+        inputs = [rng.standard_normal((19, 32)).astype(np.float32) for _ in range(tensors)]
+        expected, _ = expected_of(OPS[name], inputs, {"dim": 0})
+        assert_close(call(ops.ALL[name], [from_host(x) for x in inputs], {"dim": 0}), expected, scale=4)
 
 
 @pytest.mark.parametrize(("shape", "attrs"), [((5, 64), {"scheme": "layer", "size": 1}),
                                               ((5, 79), {"scheme": "layer", "size": 1, "rms": True}),
                                               ((3, 64), {"scheme": "group", "size": 4}),
                                               ((3, 6, 32), {"scheme": "group", "size": 2}),
-                                              ((3, 4, 32), {"scheme": "batch", "size": 0})])
+                                              ((3, 4, 32), {"scheme": "batch", "size": 0}),
+                                              ((19, 32), {"scheme": "batch", "size": 0})])
 def test_rows_of_the_norm_family(shape: tuple, attrs: dict, rng: np.random.Generator, large: None) -> None:
     rows, channels = rows_of(shape, attrs["scheme"], attrs["size"]), shape[1]
     x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
