@@ -8,6 +8,7 @@ bfloat16, which NumPy lacks, promotes as float16 does with integers, and to floa
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -162,6 +163,9 @@ def dtype(spec: Any) -> DType:
     return found
 
 
+when_default_changes: list[Callable[[], None]] = []  # what depends on the default float without asking again
+
+
 def get_default_dtype() -> DType:
     """The float dtype that Python floats and integer divisions get: float32 unless set otherwise."""
     return _default_float
@@ -174,6 +178,8 @@ def set_default_dtype(d: Any) -> None:
     if d.kind != "f":
         raise DTypeError(f"set_default_dtype: got {d.name}; expected a float dtype. Use float32, float64 or float16.")
     _default_float = d
+    for forget in when_default_changes:
+        forget()
 
 
 def promote(a: DType, b: DType) -> DType:

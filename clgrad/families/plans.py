@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import kernels
+from ..core import dtypes
 from ..core.dtypes import DType
 from ..ndarray import INT_BYTES, Storage, no_float64
 from ..runtime import tuned
@@ -33,10 +34,13 @@ class Plans(dict):
 
 
 def forget() -> None:
-    """Let every plan be made anew at its next use: with other tuned parameters, perhaps."""
+    """Let every plan be made anew at its next use: with other tuned parameters, or another default dtype."""
     for plans in [ref() for ref in _every]:
         if plans is not None:
             plans.clear()
+
+
+dtypes.when_default_changes.append(forget)
 
 
 def signature_of(args: Sequence[Any], offsets: Sequence[str], index: str) -> str:

@@ -172,6 +172,18 @@ def test_promotion_follows_dtypes_never_values(device) -> None:
     assert (single * 1e300).tolist() == [float("inf")]
 
 
+def test_another_default_dtype_is_seen_at_once(device) -> None:
+    whole = clgrad.tensor([1, 4])
+    results = (lambda: whole / whole, lambda: whole.sqrt(), lambda: whole * 0.5)
+    assert [f().dtype for f in results] == [clgrad.float32] * 3
+    clgrad.set_default_dtype(clgrad.float64)
+    try:
+        assert [f().dtype for f in results] == [clgrad.float64] * 3
+    finally:
+        clgrad.set_default_dtype(clgrad.float32)
+    assert [f().dtype for f in results] == [clgrad.float32] * 3
+
+
 def test_factories(device) -> None:
     assert clgrad.zeros(2, 3).tolist() == [[0, 0, 0]] * 2
     assert clgrad.ones((2,), dtype="int32").tolist() == [1, 1]
