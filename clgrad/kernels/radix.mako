@@ -23,7 +23,7 @@
 ## A key orders as its element does: an unsigned integer, NaN the largest, -0 as 0; `flip` (all ones) turns the order.
 <%!
     PARAMS = {"chunk": (1 << 14, 1 << 15, 1 << 16), "line": (256, 512, 1024, 2048, 4096)}
-    DEFAULT = {"wide": {"chunk": 1 << 15, "line": 1024}}
+    DEFAULT = {"wide": {"chunk": 1 << 15, "line": 4096}}
 
     def valid(params, facts):
         return facts.wide_core
