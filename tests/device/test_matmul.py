@@ -206,6 +206,16 @@ def test_a_large_product_is_accurate(rng: np.random.Generator, device) -> None:
     assert np.abs((from_host(a) @ from_host(b)).numpy() - exact).max() < 1e-4
 
 
+def test_a_long_inner_dimension_is_split(rng: np.random.Generator, device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a right operand read in place, so that all tiles of the left one find a part of it near them."""
+    launches: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launches)
+    a, b, bias = (_integers(rng, s, "float32") for s in ((2, 100, 3100), (2, 3100, 130), (130,)))
+    got = matmul(from_host(a), from_host(b), "wide", before=from_host(bias))
+    assert [label for label in launches if label.startswith("matmul")] == ["matmul.tile", "matmul.sum"]
+    assert_close(got, _exact(a, b) + bias)
+
+
 def test_gradients_of_every_shape(rng: np.random.Generator, device) -> None:
     for left, right in (((5,), (5,)), ((3, 5), (5,)), ((5,), (5, 4)), ((2, 3, 5), (5, 4)), ((3, 5), (2, 5, 4)),
                         ((2, 1, 3, 5), (4, 5, 2))):
