@@ -21,8 +21,10 @@ _REFERENCES = {
 
 @pytest.mark.parametrize("name", list(_REFERENCES))
 def test_error_in_units_of_the_last_place(name: str, form: Any) -> None:
-    """For gelu the last digits of x * x / 2 count, which grow with x: 80 units at -12, where it is 1e-32."""
+    """For gelu the last digits of x * x / 2 count, which grow with x: 80 units at -12, where it is 1e-32. The many-core
+    form has the driver's erf, to which OpenCL C allows 16."""
     ours, reference, units = _REFERENCES[name]
+    units = 16 if name == "erf" and not form.wide_core else units
     x = _X[_X > -1].astype(np.float32) if name == "log1p" else _X.astype(np.float32)
     expected = reference(x.astype(np.float64))
     got = ours(from_host(x)).numpy()
