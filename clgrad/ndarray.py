@@ -54,8 +54,8 @@ class Layout:
     __slots__ = ("contiguous", "device", "dtype", "large", "nbytes", "shape", "strides")
 
     def __init__(self, shape: Shape, strides: Shape, dtype: DType, device: Device, large: bool) -> None:
-        self.shape = shape
-        self.strides = strides
+        self.shape = tuple(map(int, shape))  # NumPy's integers, which are equal to Python's, go no further
+        self.strides = tuple(map(int, strides))
         self.dtype = dtype
         self.device = device
         self.large = large

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
@@ -46,7 +48,7 @@ dtypes.when_default_changes.append(forget)
 def signature_of(args: Sequence[Any], offsets: Sequence[str], index: str) -> str:
     """The letters of a Launch's arguments, of which ints and the names in ``offsets`` are of the index type."""
     i = letter(index)
-    return "".join(i if type(a) is int or a in offsets else "P" for a in args)
+    return "".join(i if isinstance(a, (int, np.integer)) or a in offsets else "P" for a in args)
 
 
 def replay(launches: Sequence[Launch], device: Device, temporaries: Sequence[int], values: dict[Any, Any]) -> None:

@@ -50,7 +50,7 @@ def _zero(x: Any) -> Any:
 
 def _roll(x: Any, shifts: Any, dims: Any = None) -> Any:
     if dims is None:
-        if not isinstance(shifts, int) and len(shifts) != 1:
+        if len(_ints(shifts)) != 1:
             raise ShapeError(bad("roll", f"shifts {shifts} without dims", "one shift", "Name an axis a shift."))
         return reshape(_roll(reshape(x, (-1,)), shifts, 0), x.shape)
     shifts, dims = _ints(shifts), _ints(dims)

@@ -127,8 +127,8 @@ diagonal_scatter = composite(
 
 
 def _bounds(op: str, x: Array, size: Any, stride: Any, storage_offset: Any) -> tuple:
-    size, stride = tuple(_ints(size)), tuple(_ints(stride))
-    offset = x.offset if storage_offset is None else storage_offset
+    size, stride = _ints(size), _ints(stride)
+    offset, = (x.offset,) if storage_offset is None else _ints(storage_offset)
     if len(size) != len(stride) or builtins.any(n < 0 for n in (*size, *stride, offset)):
         raise ShapeError(bad(op, f"size {size}, stride {stride}, storage_offset {offset}",
                              "a stride of 0 or more for each size", "Name both for each axis."))

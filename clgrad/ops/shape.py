@@ -18,7 +18,9 @@ from .elementwise import assign, contiguous
 
 
 def _ints(value: Any) -> tuple[int, ...]:
-    return value if type(value) is tuple else tuple(value) if isinstance(value, Sequence) else (value,)
+    """Sizes as a tuple; NumPy's integers become Python's, so that shapes and strides are made of those alone."""
+    values = value if isinstance(value, Sequence) else (value,)
+    return tuple([int(n) if isinstance(n, np.integer) else n for n in values])
 
 
 def _reshape(x: Array, shape: Any) -> Array:

@@ -67,8 +67,9 @@ class Launch:
         self.kernel = kernel
         self.gsize = gsize
         self.lsize = lsize
-        self.args = tuple(args)
-        self.names = tuple(a for a in args if type(a) not in _FIXED)
+        # A size that came from NumPy is as fixed as any.
+        self.args = tuple([int(a) if isinstance(a, np.integer) else a for a in args])
+        self.names = tuple(a for a in self.args if type(a) not in _FIXED)
         self.nbytes = nbytes
         self.flops = flops
         self.local = threading.local()

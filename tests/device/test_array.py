@@ -184,6 +184,17 @@ def test_another_default_dtype_is_seen_at_once(device) -> None:
     assert [f().dtype for f in results] == [clgrad.float32] * 3
 
 
+def test_sizes_may_be_numpys(device) -> None:
+    """Shapes that NumPy computed end up in plans, strided and flat ones, of ops with and without scalars."""
+    three, four = np.int64(3), np.int64(4)
+    x = clgrad.arange(12, dtype=clgrad.float32).reshape(three, four)
+    expected = np.arange(12, dtype=np.float32).reshape(3, 4)
+    rows = x[:, ::np.int64(2)].expand(np.int32(2), three, np.int64(2))
+    assert np.array_equal((rows > 1).numpy(), np.broadcast_to(expected[:, ::2] > 1, (2, 3, 2)))
+    assert np.array_equal((rows + rows).sum(np.int64(1)).numpy(), np.broadcast_to(2 * expected[:, ::2].sum(0), (2, 2)))
+    assert np.array_equal((x.T @ x.as_strided((three, four), (four, np.int64(1)))).numpy(), expected.T @ expected)
+
+
 def test_factories(device) -> None:
     assert clgrad.zeros(2, 3).tolist() == [[0, 0, 0]] * 2
     assert clgrad.ones((2,), dtype="int32").tolist() == [1, 1]
