@@ -126,8 +126,9 @@ class Steps:
                                tuple(args), template))
 
 
-_NEAR = 2**18  # bytes of a panel of B, read in place, that a core keeps while the tiles of A pass: K is split for it
-_MOST_PARTIAL = 2**26  # bytes of partial sums for which that is done
+# A panel of B beyond _FAR bytes does not stay in a core's own caches while the tiles of A pass: K is split, to _NEAR
+# bytes each, unless the partial sums took more than _MOST_PARTIAL.
+_FAR, _NEAR, _MOST_PARTIAL = 2**19, 2**18, 2**28
 PLAIN = {"before": "", "after": "", "activation": None}  # template values of sums that are stored as they are
 
 
@@ -251,9 +252,9 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     splits = 1
     if p.batch * tiles * panels < wanted and p.K >= 512:
         splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), p.K // 256))
-    deep = _ceil(p.K * tile_n * item, _NEAR)
-    if tiles > 1 and not pack_b and p.batch * p.M * p.N * deep * item <= _MOST_PARTIAL:
-        splits = max(splits, deep)
+    panel = p.K * tile_n * item
+    if tiles > 1 and panel > _FAR and p.batch * p.M * p.N * item * _ceil(panel, _NEAR) <= _MOST_PARTIAL:
+        splits = max(splits, _ceil(panel, _NEAR))
     chunk = _ceil(p.K, splits)
     splits = _ceil(p.K, chunk)
     far = 2**31 - 1 if s.common["index"] == "int" else 2**62
