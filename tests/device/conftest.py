@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import clgrad
+from clgrad.runtime.launch import Launch
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +49,18 @@ def _device_usable(device: clgrad.Device) -> None:
 def rng() -> np.random.Generator:
     """Numbers that are the same in every run."""
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Labels and argument counts of the launches of the optimisers' kernel, which also clips and averages."""
+    seen: list[tuple] = []
+    real = Launch.__call__
+
+    def count(launch: Launch, *values: Any) -> None:
+        if launch.kernel.function == "optimize":
+            seen.append((launch.kernel.label, len(launch.args)))
+        real(launch, *values)
+
+    monkeypatch.setattr(Launch, "__call__", count)
+    return seen

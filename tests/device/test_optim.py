@@ -22,7 +22,6 @@ from clgrad.core import dtypes
 from clgrad.core.errors import DTypeError, ShapeError
 from clgrad.families import optimize
 from clgrad.ndarray import from_host
-from clgrad.runtime.launch import Launch
 from clgrad.testing import assert_close
 
 _spec = importlib.util.spec_from_file_location("optim_reference", Path(__file__).with_name("optim_reference.py"))
@@ -230,21 +229,6 @@ def test_signatures_defaults_and_repr_are_pytorchs(name: str, device) -> None:
 
 
 # Launches, copies, memory --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def launches(monkeypatch) -> list[tuple]:
-    """Labels and argument counts of the launches that optimisers make."""
-    seen: list[tuple] = []
-    real = Launch.__call__
-
-    def count(launch: Launch, *values: Any) -> None:
-        if launch.kernel.function == "optimize":
-            seen.append((launch.kernel.label, len(launch.args)))
-        real(launch, *values)
-
-    monkeypatch.setattr(Launch, "__call__", count)
-    return seen
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -11,7 +11,6 @@ import clgrad
 from clgrad import Variable, nn
 from clgrad.ndarray import from_host
 from clgrad.optim import swa_utils
-from clgrad.runtime.launch import Launch
 from clgrad.testing import assert_close
 
 
@@ -76,24 +75,16 @@ def test_buffers_may_be_averaged_too(rng, device) -> None:
     assert averaged.module.seen.dtype is clgrad.int64
 
 
-def test_an_update_is_a_launch_and_copies_nothing(rng, device, monkeypatch) -> None:
+def test_an_update_is_a_launch_and_copies_nothing(rng, device, launches) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     averaged = swa_utils.AveragedModel(model)
     for _ in range(2):
         averaged.update_parameters(model)
-    seen: list[str] = []
-    real = Launch.__call__
-
-    def count(launch: Launch, *values: Any) -> None:
-        if launch.kernel.function == "optimize":
-            seen.append(launch.kernel.label)
-        real(launch, *values)
-
-    monkeypatch.setattr(Launch, "__call__", count)
+    launches.clear()
     device.copies.reset()
     for _ in range(3):
         averaged.update_parameters(model)
-    assert seen == ["lerp"] * 3
+    assert [label for label, _ in launches] == ["lerp"] * 3
     assert (device.copies.to_device, device.copies.to_host) == (0, 0)
 
 
