@@ -46,7 +46,6 @@ class _Plan:
     flops: int
 
 
-
 _plans = Plans()
 
 

@@ -57,11 +57,7 @@ def replay(launches: Sequence[Launch], device: Device, temporaries: Sequence[int
     for i, storage in enumerate(held):
         values["temp", i] = storage.buffer
     for step in launches:
-        try:
-            fire = step.local.fire
-        except AttributeError:
-            fire = step.bind()
-        fire(*[values[name] for name in step.names])
+        step(*[values[name] for name in step.names])
 
 
 def by_kind(text: str | dict[str, str], d: DType, *default: str) -> str:

@@ -246,7 +246,6 @@ linalg_eigvalsh = driver("linalg_eigvalsh", "A, UPLO='L'", tensors=("A",), run=_
                          doc="Eigenvalues of Hermitian matrices, rising." + _HOST)
 
 
-
 def _complex(a: np.ndarray) -> np.ndarray:
     return a.astype(np.result_type(a.dtype, np.complex64))
 

@@ -39,7 +39,6 @@ def _softmax() -> Iterator[Case]:
                          (normal(*_ROWS), integers(1024, 4096)), 4.0 * _N, 12.0 * _N, jax=loss)
 
 
-
 def _norms() -> Iterator[Case]:
     """Forward reads x and writes the result; backward reads x and the gradient and writes one."""
     size, weights = 1024, (floats(1024), floats(1024))
