@@ -60,8 +60,7 @@ def settings_table() -> str:
     """The settings: environment variable, default, meaning."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for s in SETTINGS:
-        default = str(int(s.default)) if isinstance(s.default, bool) else str(s.default or "")
-        lines.append(f"| `{s.variable}` | {f'`{default}`' if default else ''} | {s.doc} |")
+        lines.append(f"| `{s.variable}` | {f'`{s.text}`' if s.text else ''} | {s.doc} |")
     return "\n".join(lines)
 
 

@@ -57,6 +57,15 @@ class Setting:
     def variable(self) -> str:
         return "CLGRAD_" + self.name.upper()
 
+    @property
+    def text(self) -> str:
+        """The default as the environment would say it; empty where there is none."""
+        if isinstance(self.default, bool):
+            return str(int(self.default))
+        if self.parse is _size and self.default:
+            return f"{self.default >> 20}M"
+        return str(self.default or "")
+
 
 SETTINGS = (
     Setting("device", str, None, "default device: gpu, cpu, pocl:0, an index, or part of a name"),
@@ -65,6 +74,7 @@ SETTINGS = (
     Setting("sync", _flag, False, "finish the queue after each launch, so that a fault shows at its own call"),
     Setting("cache_dir", Path, None, "folder of built kernels, driver verdicts and tuned parameters"),
     Setting("cache", _flag_or_auto, "auto", "keep built kernels on disk; auto: unless the driver does so by itself"),
+    Setting("cache_limit", _size, 2 ** 30, "most bytes of built kernels on disk, as 512M or 2G; the longest unused go"),
     Setting("form", _choice("auto", "wide", "many"), "auto", "kernel shape: wide-core (CPU), many-core (GPU)"),
     Setting("memory_limit", _size, None, "most bytes the pool of a device may hold, as 512M or 2G"),
     Setting("build_options", str, "-cl-std=CL1.2 -w", "options of every kernel build; empty for none"),

@@ -1,14 +1,12 @@
 """From template to kernel: render, build once, keep the binary on disk, one kernel object a thread.
 
-A program is keyed by its source, options, platform, device and driver version. Cache files are written to a
-temporary name and moved into place; whatever cannot be loaded is built again. Drivers that keep what they compile are
-left to it.
+A program is keyed by its source, options, platform, device and driver version. Whatever cannot be loaded from disk is
+built again. Drivers that keep what they compile are left to it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import sys
 import threading
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .. import kernels
 from ..core.config import config
 from ..core.errors import BuildError
+from . import binaries
 from .drivers import build_quietly, keeps_builds
 
 if TYPE_CHECKING:
@@ -123,8 +122,7 @@ def build(device: Device, source: str, label: str = "kernel") -> Any:
     with _lock:
         program = _programs.get(key)
         if program is None:
-            path = config.cache_dir / "kernels" / device.fingerprint / f"{digest[:40]}.bin"
-            kept = path if _keeps(device) else None
+            kept = binaries.path_of(device.fingerprint, digest) if _keeps(device) else None
             program = _load(device, kept) or _compile(device, source, options, label, kept)
             _programs[key] = program
         elif config.debug >= 3:
@@ -141,14 +139,12 @@ def _load(device: Device, path: Path | None) -> Any:
     """The program of a cache file, or None: absent, truncated, from another driver, refused by the driver."""
     import pyopencl as cl
 
-    if path is None:
+    binary = None if path is None else binaries.read(path)
+    if binary is None:
         return None
     try:
-        data = path.read_bytes()
-        if len(data) <= 32 or hashlib.sha256(data[32:]).digest() != data[:32]:
-            return None
-        program = build_quietly(cl.Program(device.context, [device._cl], [data[32:]]), [])
-    except (OSError, cl.Error, RuntimeError):
+        program = build_quietly(cl.Program(device.context, [device._cl], [binary]), [])
+    except (cl.Error, RuntimeError):
         return None
     counters["loaded"] += 1
     if config.debug >= 3:
@@ -196,15 +192,8 @@ def _try_build(device: Device, source: str, options: str) -> Any:
 def _save(program: Any, path: Path) -> None:
     import pyopencl as cl
 
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        binary = program.get_info(cl.program_info.BINARIES)[0]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(hashlib.sha256(binary).digest() + binary)
-        os.replace(partial, path)
-    except (OSError, cl.Error, IndexError, TypeError):
-        with suppress(OSError):  # a folder that cannot be written refuses this too
-            partial.unlink()
+    with suppress(cl.Error, IndexError, TypeError):
+        binaries.write(path, program.get_info(cl.program_info.BINARIES)[0])
 
 
 def _announce(device: Device, place: str) -> None:

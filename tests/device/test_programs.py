@@ -18,7 +18,7 @@ import clgrad
 from clgrad import ops
 from clgrad.core.config import config
 from clgrad.core.errors import BuildError, DeviceError
-from clgrad.runtime import launch, program
+from clgrad.runtime import binaries, launch, program
 from clgrad.runtime.device import Device
 from clgrad.table import OPS, Op
 from clgrad.testing import assert_close, call, expected_of, on_device, samples
@@ -130,6 +130,40 @@ def test_a_first_run_says_that_it_builds(child, tmp_path: Path, device: Device) 
     first = child(WORK, CLGRAD_PROGRESS=None, **cache)
     assert first.stderr.count(f"clgrad: building kernels for {device} ({device.name})") == 1
     assert child(WORK, CLGRAD_PROGRESS=None, **cache).stderr == ""
+
+
+@pytest.fixture
+def aged(tmp_path: Path) -> Path:
+    """A folder of ten binaries of 100 bytes for two drivers, 0.bin unused for longest."""
+    for i in range(10):
+        path = tmp_path / ("one", "two")[i % 2] / f"{i}.bin"
+        binaries.write(path, bytes(68))
+        os.utime(path, (0, 1e9 + i))
+    return tmp_path
+
+
+def test_binaries_unused_for_longest_go_beyond_a_limit(aged: Path) -> None:
+    binaries.trim(aged, 1000)
+    assert len(list(aged.glob("*/*"))) == 10, "nothing at the limit"
+    assert binaries.read(aged / "one" / "0.bin") == bytes(68), "which makes it the youngest"
+    binaries.trim(aged, 800)
+    assert sorted(p.stem for p in aged.glob("*/*")) == ["0", "5", "6", "7", "8", "9"]
+    binaries.trim(aged, 0)
+    assert list(aged.glob("*/*")) == []
+    binaries.trim(aged / "absent", 0)
+
+
+def test_the_limit_is_looked_at_when_a_process_writes(work, tmp_path: Path) -> None:
+    old = tmp_path / "cache" / "kernels" / "a driver of old" / "old.bin"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(bytes(5000))
+    os.utime(old, (0, 1e9))
+    work()
+    assert old.exists()
+    (tmp_path / "cache" / "kernels" / clgrad.default_device().fingerprint).rename(tmp_path / "aside")
+    built, _ = work(CLGRAD_CACHE_LIMIT="4K")
+    assert not old.exists()
+    assert built > 0
 
 
 # Builds and faults -------------------------------------------------------------------------------------------------
