@@ -89,6 +89,15 @@ def layout_of(array: Array) -> Layout:
     return array._layout
 
 
+def dense(array: Array) -> tuple[Array, Layout]:
+    """The array with its elements row-major, itself or a copy, and its layout."""
+    layout = array._layout or layout_of(array)
+    if layout.contiguous:
+        return array, layout
+    array = array.contiguous()
+    return array, array._layout or layout_of(array)
+
+
 class Array:
     """An n-dimensional array in device memory. Strides and offset count elements.
 

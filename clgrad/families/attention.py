@@ -9,9 +9,9 @@ from typing import Any
 from .. import kernels
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, empty, full, same_device
+from ..ndarray import Array, Layout, dense, empty, fresh, full, layout_of, same_device
 from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..runtime.launch import Launch, launch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, check_device, form, index_type, letter, parameters, workers
 from .reduce import Reduce, Reduction
@@ -39,11 +39,13 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
-    tail: tuple[int, ...]
-    flops: int
+    """Launches of the results' buffers, those of ``held``, and the operands; in the backward ``sums`` come between."""
+
+    launches: tuple[Launch, ...]  # none: the results are constants
+    results: tuple[Layout, ...]
+    rowwise: bool = True  # whether operands are read as they are
+    held: Layout | None = None  # of a number each row, for the launches alone
+    sums: Layout | None = None  # of the parts of dq that are added up at the end
 
 
 _plans = Plans()
@@ -65,13 +67,19 @@ def _tile(device: Device, params: dict[str, int], kind: str, depth: int, itemsiz
     return side, side
 
 
-def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: Options, index: str,
-          parts: int) -> _Plan:
+def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], arrays: tuple[Array, ...],
+            mask: Array | None, options: Options, dq: Layout | None = None) -> Launch:
+    """A launch that fills ``outs``; ``statistics`` are numbers of each row, ``dq`` (parts, B, H, L, E) sums. What a
+    call gives it: buffers of outs, dq and statistics, buffers and offsets of arrays and mask, and the seed."""
+    q, k, v = arrays[:3]
     device = q.device
     B, H, L, E = q.shape
     Hk, S, F = k.shape[1], k.shape[2], v.shape[3]
     D = next(d for d in _DEPTHS if d >= max(E, F))
     check_device(device, q.dtype)
+    written = (*outs, *(() if dq is None else (dq,)))
+    index = index_type(*(a.nbytes for a in written), *(a.storage.nbytes for a in arrays),
+                       0 if mask is None else mask.storage.nbytes)
     by_keys = kind in ("keys", "backward")
     count = S if by_keys else L
     layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
@@ -94,42 +102,50 @@ def _plan(kind: str, q: Array, k: Array, v: Array, mask: Array | None, options: 
         rows, columns, items = rows // 2, columns // 2, items // 4
         found = build()
     tiles = -(-count // rows)
+    parts = 0 if dq is None else dq.shape[0]
     units = B * (Hk if by_keys else H) * (parts or tiles)
     work = B * H * L * S * (E + F)
     if device.wide_core:
         gsize, lsize = (min(units, workers(device, work, 8, 1 << 15)),), (1,)
     else:
         gsize, lsize = (min(units, device.facts.compute_units * 32) * items,), (items,)
-    return _Plan(found, gsize, lsize, (H, H // max(Hk, 1), L, S, E, F, tiles, units), 2 * work)
-
-
-def _run(kind: str, outs: tuple[Array, ...], statistics: tuple[Array, ...], arrays: tuple[Array, ...],
-         mask: Array | None, options: Options, dq: Array | None = None) -> None:
-    """Launch a kernel that fills ``outs``; ``statistics`` are numbers of each row, ``dq`` (parts, B, H, L, E) sums."""
-    q, k, v = arrays[:3]
-    parts = 0 if dq is None else dq.shape[0]
-    index = index_type(*(a.storage.nbytes for a in (*arrays, *outs, *(a for a in (mask, dq) if a is not None))))
-    key = (kind, q.shape, k.shape, v.shape, q.dtype, q.device, None if mask is None else mask.dtype, options.causal,
-           options.dropout > 0, index, parts)
-    plan = _plans.get(key)
-    if plan is None:
-        plan = _plans.put(key, _plan(kind, q, k, v, mask, options, index, parts))
     args: list[Any] = []
     for o in outs:
-        args += (o.storage.buffer, *o.strides[:3])
+        args += ("out", *o.strides[:3])
     if dq is not None:
-        args += (dq.storage.buffer, *dq.strides[1:4], parts, dq.strides[0], prod(q.shape[:3]))
-    args += (a.storage.buffer for a in statistics)
+        args += ("dq", *dq.strides[1:4], parts, dq.strides[0], B * H * L)
+    args += statistics
     for a in arrays:
-        args += (a.storage.buffer, a.offset, *a.strides[:3])
-    args += (q.storage.buffer, 0, 0, 0, 0, 0) if mask is None else (mask.storage.buffer, mask.offset, *mask.strides)
-    launch(plan.kernel, plan.gsize, plan.lsize, *args, options.scale, *options.draws, *plan.tail,
-           nbytes=sum(a.nbytes for a in arrays), flops=plan.flops)
+        args += ("array", "offset", *a.strides[:3])
+    args += ("mask", "offset", *((0,) * 4 if mask is None else mask.strides))
+    _, least, factor = options.draws
+    args += (float(options.scale), "seed", least, float(factor), H, H // max(Hk, 1), L, S, E, F, tiles, units)
+    return Launch(found, gsize, lsize, args, sum(a.nbytes for a in arrays), 2 * work)
+
+
+def _operands(arrays: tuple[Array, ...], mask: Array | None, options: Options) -> list[Any]:
+    """What launches are given of these: buffers and offsets, and the seed."""
+    given: list[Any] = []
+    for a in arrays:
+        given += (a.storage.buffer, a.offset)
+    given += (given[0], 0) if mask is None else (mask.storage.buffer, mask.offset)
+    given.append(options.seed)
+    return given
+
+
+def _key(arrays: tuple[Array, ...], mask: Array | None, options: Options) -> tuple:
+    """What a plan depends on. Arrays of several devices have a key, too, under which none is ever found."""
+    return (*[a._layout or layout_of(a) for a in arrays], None if mask is None else mask._layout or layout_of(mask),
+            options.causal, options.scale, options.dropout)
 
 
 def _rowwise(a: Array) -> Array:
     """The array with each row's elements side by side."""
     return a if a.shape[3] < 2 or a.strides[3] == 1 else a.contiguous()
+
+
+def _same(arrays: tuple[Array, ...], others: tuple[Array, ...]) -> bool:
+    return all(a is b for a, b in zip(arrays, others))
 
 
 def _checked(q: Array, k: Array, v: Array, mask: Array | None) -> Array | None:
@@ -148,50 +164,87 @@ def _checked(q: Array, k: Array, v: Array, mask: Array | None) -> Array | None:
     return mask
 
 
-def _like(a: Array, shape: tuple[int, ...]) -> Array:
-    """A new array (B, H, rows, elements) in the order of ``a``'s memory: a row holds all heads where its rows do, so
-    that what joins the heads again is a view."""
-    B, H, rows, E = shape
-    if a.strides[1] >= a.strides[2]:
-        return empty(shape, a.dtype, a.device)
-    return empty((B, rows, H, E), a.dtype, a.device).view(shape, (rows * H * E, E, H * E, 1), 0)
+def _like(a: Array, shape: tuple[int, ...]) -> Layout:
+    """That of a new array (B, H, rows, elements) in the order of ``a``'s memory: a row holds all heads where its rows
+    do, so that what joins the heads again is a view."""
+    _, H, rows, E = shape
+    strides = None if a.strides[1] >= a.strides[2] else (rows * H * E, E, H * E, 1)
+    return Layout.dense(shape, a.dtype, a.device, strides)
 
 
 def attention(q: Array, k: Array, v: Array, mask: Array | None, options: Options) -> tuple[Array, Array]:
     """Attention of (B, H, L, E), (B, Hk, S, E), (B, Hk, S, F): (B, H, L, F), and the rows' logsumexp."""
+    arrays = q, k, v
+    key = _key(arrays, mask, options)
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans.put(key, _forward_plan(q, k, v, mask, options))
+    out, lse = plan.results
+    if not plan.launches:
+        return full(out.shape, 0, out.dtype, q.device), full(lse.shape, float("inf"), lse.dtype, q.device)
+    arrays = arrays if plan.rowwise else tuple(map(_rowwise, arrays))
+    out, lse = fresh(out), fresh(lse)
+    plan.launches[0](out.storage.buffer, lse.storage.buffer, *_operands(arrays, mask, options))
+    return out, lse
+
+
+def _forward_plan(q: Array, k: Array, v: Array, mask: Array | None, options: Options) -> _Plan:
     mask = _checked(q, k, v, mask)
-    shape, d = (*q.shape[:3], v.shape[3]), q.dtype.accumulator
+    shape, device = (*q.shape[:3], v.shape[3]), q.device
+    lse = Layout.dense(shape[:3], q.dtype.accumulator, device)
     if 0 in shape or not k.shape[2] or not q.shape[3]:
         if 0 not in shape and k.shape[2]:
             raise ShapeError(bad("attention", f"q {q.shape}", "heads of one element or more", "Check the sizes."))
-        return full(shape, 0, q.dtype, q.device), full(shape[:3], float("inf"), d, q.device)
-    out, lse = _like(q, shape), empty(shape[:3], d, q.device)
-    _run("forward", (out,), (lse,), tuple(map(_rowwise, (q, k, v))), mask, options)
-    return out, lse
+        return _Plan((), (Layout.dense(shape, q.dtype, device), lse))
+    out, arrays = _like(q, shape), tuple(map(_rowwise, (q, k, v)))
+    step = _launch("forward", (out,), ("lse",), arrays, mask, options)
+    return _Plan((step,), (out, lse), _same(arrays, (q, k, v)))
 
 
 def attention_backward(dy: Array, q: Array, k: Array, v: Array, mask: Array | None, out: Array, lse: Array,
                        options: Options) -> tuple[Array, Array, Array]:
     """Gradients of q, k and v."""
-    mask = _checked(q, k, v, mask)
-    if 0 in (*q.shape, *k.shape, *v.shape):
-        return tuple(full(a.shape, 0, a.dtype, a.device) for a in (q, k, v))
-    device, d = q.device, q.dtype.accumulator
-    dy = dy.astype(q.dtype)
-    arrays = tuple(map(_rowwise, (q, k, v, out, dy)))
-    lse = lse.astype(d).contiguous()
+    dy = dy if dy.dtype is q.dtype else dy.astype(q.dtype)
+    arrays = q, k, v, out, dy
+    key = _key(arrays, mask, options)
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans.put(key, _backward_plan(arrays, mask, options))
+    if not plan.launches:
+        return tuple([full(a.shape, 0, a.dtype, q.device) for a in plan.results])
+    d = plan.held.dtype
+    lse, _ = dense(lse if lse.dtype is d else lse.astype(d))
     lse = lse.clone() if lse.offset else lse  # the kernels read it from its beginning
-    dq, dk, dv = (_like(a, a.shape) for a in (q, k, v))
+    arrays = arrays if plan.rowwise else tuple(map(_rowwise, arrays))
+    dq, dk, dv = map(fresh, plan.results)
+    sums = dq if plan.sums is None else fresh(plan.sums)
+    rest = lse.storage.buffer, fresh(plan.held).storage.buffer, *_operands(arrays, mask, options)
+    if len(plan.launches) == 1:
+        plan.launches[0](dk.storage.buffer, dv.storage.buffer, sums.storage.buffer, *rest)
+    else:
+        plan.launches[0](dq.storage.buffer, *rest)
+        plan.launches[1](dk.storage.buffer, dv.storage.buffer, *rest)
+    return (dq if plan.sums is None else _added_up(sums, 0).astype(q.dtype)), dk, dv
+
+
+def _backward_plan(given: tuple[Array, ...], mask: Array | None, options: Options) -> _Plan:
+    q, k, v = given[:3]
+    mask = _checked(q, k, v, mask)
+    device, d = q.device, q.dtype.accumulator
+    results = dq, dk, dv = tuple(_like(a, a.shape) for a in (q, k, v))
+    if 0 in (*q.shape, *k.shape, *v.shape):
+        return _Plan((), results)
+    arrays, statistics = tuple(map(_rowwise, given)), ("lse", "delta")
     if not device.wide_core:
-        delta = empty(lse.shape, d, device)
-        _run("queries", (dq,), (lse, delta), arrays, mask, options)
-        _run("keys", (dk, dv), (lse, delta), arrays, mask, options)
-        return dq, dk, dv
+        launches = (_launch("queries", (dq,), statistics, arrays, mask, options),
+                    _launch("keys", (dk, dv), statistics, arrays, mask, options))
+        return _Plan(launches, results, _same(arrays, given), Layout.dense(q.shape[:3], d, device))
     parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2])
+    held = Layout.dense((parts, *q.shape[:3]), d, device)
     whole = parts == 1 and q.dtype is d
-    sums = dq.view((1, *dq.shape), (0, *dq.strides), 0) if whole else empty((parts, *q.shape), d, device)
-    _run("backward", (dk, dv), (lse, empty((parts, *lse.shape), d, device)), arrays, mask, options, sums)
-    return (dq if whole else _added_up(sums, 0).astype(q.dtype)), dk, dv
+    sums = Layout.dense((parts, *q.shape), d, device, (0, *dq.strides) if whole else None)
+    step = _launch("backward", (dk, dv), statistics, arrays, mask, options, sums)
+    return _Plan((step,), results, _same(arrays, given), held, None if whole else sums)
 
 
 def _parts(device: Device, heads: int, keys: int) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 from .. import kernels
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, empty, full, same_device
-from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..ndarray import Array, Layout, dense, fresh, full, layout_of, same_device
+from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
 from .plans import (
     Plans,
@@ -26,8 +26,10 @@ from .plans import (
     team_size,
     workers,
 )
+from .reduce import Reduce, Reduction
 
 _SHORT = 32  # segments up to this length are walked by one lane each
+_added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Rows:
         return "element" if self.scheme == "layer" else "row"
 
 
+@lru_cache(4096)
 def rows_of(shape: tuple[int, ...], scheme: str, size: int) -> Rows:
     """``layer`` normalises over the last ``size`` axes, ``group`` over ``size`` groups of channels (axis 1), ``batch``
     over all but the channels."""
@@ -82,20 +85,25 @@ def rows_of(shape: tuple[int, ...], scheme: str, size: int) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
-    rows: Rows
-    tail: tuple[int, ...]
-    workers: int
+    launch: Launch | None  # None: there are no elements
+    result: Layout
+    statistic: Layout  # of the rows' means and reciprocal deviations
+    weights: int  # how many share the sums of the backward
+    sums: Layout | None = None  # of these, before the last addition
 
 
 _plans = Plans()
 
 
-def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: Rows, rms: bool, running: tuple,
-          wanted: bool, index: str) -> _Plan:
-    device, wide = x.device, x.device.wide_core
+def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: Rows, rms: bool,
+          running: tuple[str, str], wanted: bool, index: str, more: tuple) -> _Plan:
+    """``running`` is how running statistics are mixed, and their type; ``more`` the kernel's arguments between bias (or
+    weight) and mean."""
+    device, wide, count = x.device, x.device.wide_core, prod(rows.weight)
+    result = Layout.dense(x.shape, x.dtype, device)
+    statistic = Layout.dense((rows.rows,), statistics_dtype(x), device)
+    if not x.size:
+        return _Plan(None, result, statistic, count)
     layout = ("columns" if wide else "serial") if rows.across else "rows" if wide else "group"
     some = next((a for a in (weight, bias) if a is not None), x)
     how, rtype = running
@@ -128,23 +136,28 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     span = strip_span(device, 1, rows.rows, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
     units = -(-rows.rows // span) if layout == "columns" else rows.rows
     if wide:
-        count = min(units, workers(device, x.size, 4, 1024))
-        gsize, lsize = (count,), (1,)
+        teams = min(units, workers(device, x.size, 4, 1024))
+        gsize, lsize = (teams,), (1,)
     elif layout == "group":
         span = team_size(length, local)
         most = device.facts.compute_units * 16
         if wanted and rows.affine == "element":  # each team writes sums for all weights
             most = max(1, most * span // local)
         groups = min(-(-units * span // local), most)
-        gsize, lsize, count = (groups * local,), (local,), groups * (local // span)
+        gsize, lsize, teams = (groups * local,), (local,), groups * (local // span)
     else:
-        count = max(1, min(-(-units // local), device.facts.compute_units * 16))
-        gsize, lsize = (count * local,), (local,)
-    tail = (rows.P, rows.Q, rows.step, rows.row_step, rows.groups, rows.rows, span, rows.rows)
-    return _Plan(k, gsize, lsize, rows, tail, count)
+        groups = max(1, min(-(-units // local), device.facts.compute_units * 16))
+        gsize, lsize, teams = (groups * local,), (local,), 1
+    read = ("x", "x_offset") if kind == "forward" else ("x", "x_offset", "dy", "dy_offset", "sums")
+    args = ("out", *read, "weight", "weight_offset", *more, "mean", "rstd", rows.P, rows.Q, rows.step, rows.row_step,
+            rows.groups, rows.rows, span, rows.rows)
+    partials = {"element": teams, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
+    sums = Layout.dense((2, partials, count), statistic.dtype, device) if wanted else None
+    step = Launch(k, gsize, lsize, args, (2 if kind == "forward" else 3) * x.nbytes)
+    return _Plan(step, result, statistic, count, sums)
 
 
-def _checked(op: str, x: Array, others: tuple, rows: Rows) -> Device:
+def _checked(op: str, x: Array, others: tuple, rows: Rows) -> None:
     check_kind(op, "f", x.dtype)
     given = [a for a in others if a is not None]
     for a in given:
@@ -153,12 +166,17 @@ def _checked(op: str, x: Array, others: tuple, rows: Rows) -> Device:
     if any(a.size != size for a in given):
         raise ShapeError(bad(op, f"weight or bias of {[a.shape for a in given]}", f"{size} elements",
                              "Give one for each that is scaled by itself."))
-    return same_device(op, (x, *given))
+    same_device(op, (x, *given))
 
 
 def statistics_dtype(x: Array) -> DType:
     """What means and reciprocal deviations are kept in: float32 for 16-bit floats."""
     return x.dtype.accumulator
+
+
+def _given(a: Array | None) -> tuple[Array | None, Layout | None]:
+    """``dense``, or nothing of nothing."""
+    return (None, None) if a is None else dense(a)
 
 
 def norm(x: Array, weight: Array | None, bias: Array | None, scheme: str, size: int, eps: float, rms: bool,
@@ -167,72 +185,77 @@ def norm(x: Array, weight: Array | None, bias: Array | None, scheme: str, size: 
 
     ``running`` is (mean, var, momentum, count): updated in place by the kernel, by 1 / count where momentum is None.
     """
-    rows = rows_of(x.shape, scheme, size)
-    device = _checked(f"{scheme}_norm", x, (weight, bias), rows)
-    x = x.contiguous()
-    weight, bias = (None if a is None else a.contiguous() for a in (weight, bias))
     if weight is not None and bias is not None and bias.dtype is not weight.dtype:
+        check_kind(f"{scheme}_norm", "f", bias.dtype)
         bias = bias.astype(weight.dtype)
-    index = index_type(x.storage.nbytes, *(a.storage.nbytes for a in (weight, bias) if a is not None))
-    how = "" if running is None else "cumulative" if running[2] is None else "fixed"
-    rtype = x.dtype.compute if running is None else running[0].dtype.c
-    key = ("forward", x.shape, x.dtype, device, scheme, size, rms, how, rtype, index,
-           None if weight is None else weight.dtype, None if bias is None else bias.dtype)
+    (x, key), (weight, w_key), (bias, b_key) = dense(x), _given(weight), _given(bias)
+    mixed = None if running is None else (running[0]._layout or layout_of(running[0]), running[2])
+    key = "forward", key, w_key, b_key, scheme, size, eps, rms, mixed
     plan = _plans.get(key)
-    if plan is None and x.size:
-        plan = _plans.put(key, _plan("forward", x, weight, bias, rows, rms, (how, rtype), False, index))
-    d = statistics_dtype(x)
-    out = empty(x.shape, x.dtype, device)
-    mean = full((rows.rows,), 0, d, device) if rms or not x.size else empty((rows.rows,), d, device)
-    rstd = empty((rows.rows,), d, device) if x.size else full((rows.rows,), 0, d, device)
-    if not x.size:
-        return out, mean, rstd
-    some = x if weight is None else weight
-    other = x if bias is None else bias
-    args: list[Any] = [out.storage.buffer, x.storage.buffer, x.offset, some.storage.buffer, some.offset,
-                       other.storage.buffer, other.offset, eps]
+    if plan is None:
+        plan = _plans.put(key, _forward_plan(x, weight, bias, scheme, size, eps, rms, running))
+    if plan.launch is None:
+        d, device = plan.statistic.dtype, x.device
+        return fresh(plan.result), full(plan.statistic.shape, 0, d, device), full(plan.statistic.shape, 0, d, device)
+    out, mean, rstd = fresh(plan.result), fresh(plan.statistic), fresh(plan.statistic)
+    scale, shift = x if weight is None else weight, x if bias is None else bias
+    more: tuple[Any, ...] = ()
     if running is not None:
-        running_mean, running_var, momentum, count = running
+        running_mean, running_var, _, count = running
         counter = running_mean if count is None else count
-        args += [running_mean.storage.buffer, running_mean.offset, running_var.storage.buffer, running_var.offset,
-                 0.0 if momentum is None else momentum, counter.storage.buffer, counter.offset]
-    launch(plan.kernel, plan.gsize, plan.lsize, *args, mean.storage.buffer, rstd.storage.buffer, *plan.tail,
-           nbytes=2 * x.nbytes)
-    if running is not None:
-        for a in running[:2]:
-            a.storage.version += 1
+        more = (running_mean.storage.buffer, running_mean.offset, running_var.storage.buffer, running_var.offset,
+                counter.storage.buffer, counter.offset)
+        running_mean.storage.version += 1
+        running_var.storage.version += 1
+    plan.launch(out.storage.buffer, x.storage.buffer, x.offset, scale.storage.buffer, scale.offset,
+                shift.storage.buffer, shift.offset, *more, mean.storage.buffer, rstd.storage.buffer)
     return out, mean, rstd
+
+
+def _forward_plan(x: Array, weight: Array | None, bias: Array | None, scheme: str, size: int, eps: float, rms: bool,
+                  running: tuple | None) -> _Plan:
+    rows = rows_of(x.shape, scheme, size)
+    _checked(f"{scheme}_norm", x, (weight, bias), rows)
+    index = index_type(x.storage.nbytes, *(a.storage.nbytes for a in (weight, bias) if a is not None))
+    how, rtype, mixing = "", x.dtype.compute, ()
+    if running is not None:
+        momentum = running[2]
+        how, rtype = "cumulative" if momentum is None else "fixed", running[0].dtype.c
+        mixing = ("running_mean", "running_mean_offset", "running_var", "running_var_offset",
+                  0.0 if momentum is None else float(momentum), "count", "count_offset")
+    more = ("bias", "bias_offset", float(eps), *mixing)
+    return _plan("forward", x, weight, bias, rows, rms, (how, rtype), False, index, more)
 
 
 def norm_backward(dy: Array, x: Array, mean: Array, rstd: Array, weight: Array | None, scheme: str, size: int,
                   rms: bool, wanted: bool) -> tuple[Array, ...]:
     """Gradients of x and, if ``wanted``, of weight and bias (flat, in the dtype of the statistics)."""
-    rows = rows_of(x.shape, scheme, size)
-    device = _checked(f"{scheme}_norm_backward", x, (weight,), rows)
-    if dy.dtype is not x.dtype:
-        dy = dy.astype(x.dtype)
     d = statistics_dtype(x)
-    x, dy = x.contiguous(), dy.contiguous()
-    mean, rstd = (a.astype(d).contiguous() for a in (mean, rstd))
-    mean, rstd = (a.clone() if a.offset else a for a in (mean, rstd))  # the kernel reads them from their beginning
-    weight = None if weight is None else weight.contiguous()
-    index = index_type(*(a.storage.nbytes for a in (x, dy, weight) if a is not None))
-    key = ("backward", x.shape, x.dtype, device, scheme, size, rms, wanted, index,
-           None if weight is None else weight.dtype)
+    dy = dy if dy.dtype is x.dtype else dy.astype(x.dtype)
+    mean, rstd = _from_beginning(mean, d), _from_beginning(rstd, d)
+    (x, key), (dy, dy_key), (weight, w_key) = dense(x), dense(dy), _given(weight)
+    key = "backward", key, dy_key, w_key, scheme, size, rms, wanted
     plan = _plans.get(key)
-    if plan is None and x.size:
-        plan = _plans.put(key, _plan("backward", x, weight, None, rows, rms, ("", x.dtype.compute), wanted, index))
-    out = empty(x.shape, x.dtype, device)
-    count = prod(rows.weight)
-    if not x.size:
-        return (out, *(full((count,), 0, d, device) for _ in range(2))) if wanted else (out,)
-    partials = {"element": plan.workers, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
-    sums = empty((2, partials, count), d, device) if wanted else out
-    some = x if weight is None else weight
-    launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset, dy.storage.buffer,
-           dy.offset, sums.storage.buffer, some.storage.buffer, some.offset, mean.storage.buffer, rstd.storage.buffer,
-           *plan.tail, nbytes=3 * x.nbytes)
+    if plan is None:
+        rows = rows_of(x.shape, scheme, size)
+        _checked(f"{scheme}_norm_backward", x, (weight,), rows)
+        index = index_type(*(a.storage.nbytes for a in (x, dy, weight) if a is not None))
+        plan = _plans.put(key, _plan("backward", x, weight, None, rows, rms, ("", x.dtype.compute), wanted, index, ()))
+    out, count = fresh(plan.result), plan.weights
+    if plan.launch is None:
+        return (out, *(full((count,), 0, d, x.device) for _ in range(2))) if wanted else (out,)
+    sums = fresh(plan.sums) if wanted else out
+    scale = x if weight is None else weight
+    plan.launch(out.storage.buffer, x.storage.buffer, x.offset, dy.storage.buffer, dy.offset, sums.storage.buffer,
+                scale.storage.buffer, scale.offset, mean.storage.buffer, rstd.storage.buffer)
     if not wanted:
         return (out,)
-    sums = sums.sum(1) if partials > 1 else sums.view((2, count), (count, 1), 0)
-    return out, sums[0], sums[1]
+    if sums.shape[1] > 1:
+        sums = _added_up(sums, 1)
+    return out, sums.view((count,), (1,), 0), sums.view((count,), (1,), count)
+
+
+def _from_beginning(a: Array, d: DType) -> Array:
+    """A statistic as the kernel reads it: of dtype ``d``, row-major, from the beginning of its memory on."""
+    a, _ = dense(a if a.dtype is d else a.astype(d))
+    return a.clone() if a.offset else a

@@ -8,15 +8,15 @@ from math import prod
 from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import check_kind
-from ..ndarray import Array, empty, full, same_device
-from ..runtime.launch import launch
-from ..runtime.program import Kernel, kernel
+from ..ndarray import Array, Layout, dense, fresh, full, same_device
+from ..runtime.launch import Launch
+from ..runtime.program import kernel
 from .plans import Plans, blocks, check_device, form, index_type, letter, streamed_rows, workers
 
 Ints = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Windows:
     """Windows over space: sizes of the input and of the result, taps, strides, margins before, dilations.
 
@@ -41,11 +41,9 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    kernel: Kernel
-    gsize: Ints
-    lsize: Ints
-    tail: Ints
-    shape: Ints
+    launch: Launch | None  # None: there is nothing to read, or nothing to write
+    result: Layout
+    index: Layout  # of the positions, where they are a result, too
 
 
 class Pool:
@@ -57,37 +55,39 @@ class Pool:
 
     def __call__(self, x: Array, windows: Windows, index: Array | None = None, include_pad: bool = True,
                  divisor: int = 0) -> Array:
-        check_kind(self.kind, "f", x.dtype)
-        device = same_device(self.kind, (x,) if index is None else (x, index))
-        x = x.contiguous()
-        at = x if index is None else index.contiguous()
-        key = (x.shape, x.dtype, device, windows, at.dtype, include_pad, divisor, x.storage.nbytes, at.storage.nbytes)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans.put(key, self._plan(x, at, windows, int(include_pad), divisor))
-        dtype = positions(windows) if self.kind == "argmax" else x.dtype
-        out = empty(plan.shape, dtype, device)
-        if out.size == 0:
-            return out
-        if x.size == 0:
-            return full(plan.shape, 0, dtype, device)
-        launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset, at.storage.buffer,
-               at.offset, *plan.tail, nbytes=x.nbytes + out.nbytes)
+        x, key = dense(x)
+        at, other = (x, None) if index is None else dense(index)
+        plan = self._planned((key, windows, other, include_pad, divisor), x, index)
+        if plan.launch is None:
+            return full(plan.result.shape, 0, plan.result.dtype, x.device)
+        out = fresh(plan.result)
+        plan.launch(out.storage.buffer, x.storage.buffer, x.offset, at.storage.buffer, at.offset)
         return out
 
     def both(self, x: Array, windows: Windows) -> tuple[Array, Array]:
         """Values and positions of the kind that has both."""
-        rank = len(windows.space)
-        index = empty((*x.shape[:x.ndim - rank], *windows.size), positions(windows), x.device)
-        return self(x, windows, index), index
+        x, key = dense(x)
+        plan = self._planned((key, windows, None, True, 0), x, None)
+        out, index = fresh(plan.result), fresh(plan.index)
+        if plan.launch is not None:
+            plan.launch(out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, 0)
+        return out, index
 
-    def _plan(self, x: Array, at: Array, w: Windows, include_pad: int, divisor: int) -> _Plan:
-        device, rank = x.device, len(w.space)
+    def _planned(self, key: tuple, x: Array, index: Array | None) -> _Plan:
+        plan = self._plans.get(key)
+        if plan is None:
+            _, windows, _, include_pad, divisor = key
+            plan = self._plans.put(key, self._plan(x, index, windows, int(include_pad), divisor))
+        return plan
+
+    def _plan(self, x: Array, at: Array | None, w: Windows, include_pad: int, divisor: int) -> _Plan:
+        check_kind(self.kind, "f", x.dtype)
+        device, rank = same_device(self.kind, (x,) if at is None else (x, at)), len(w.space)
         check_device(device, x.dtype)
         module = kernels.template("pool").module
         back = self.kind in module.GATHERED
         space = w.space if back else w.size
-        itype = at.dtype.c if at is not x else positions(w).c
+        itype = positions(w).c if at is None else at.dtype.c
         vector, low, high = self._vectors(w, itype) if device.wide_core and x.dtype.compute == "float" else (0, 0, 0)
         by_planes = (self.kind == "spread" and device.wide_core and not vector and x.dtype.c == x.dtype.compute
                      and prod(x.shape[:x.ndim - rank]) >= 4 * device.facts.compute_units)
@@ -98,7 +98,11 @@ class Pool:
         elif self.kind == "fold":
             lead = lead[:-rank]
         shape = (*lead, *space)
-        index = index_type(max(x.storage.nbytes, prod(shape) * x.itemsize, at.storage.nbytes),
+        where = Layout.dense(shape, positions(w), device)
+        result = where if self.kind == "argmax" else Layout.dense(shape, x.dtype, device)
+        if not x.size or not prod(shape):
+            return _Plan(None, result, where)
+        index = index_type(x.storage.nbytes, result.nbytes, where.nbytes if at is None else at.storage.nbytes,
                            4 * (max(w.space) + 1) * (max(w.size) + 1))
         i = letter(index)
         stream = (back and vector == 16 and high == space[-1] and streamed_rows(
@@ -115,7 +119,8 @@ class Pool:
         else:
             each = 1
             gsize, lsize = blocks(device, units, min(module.DEFAULT["many"]["local"], k.max_local), 32)
-        return _Plan(k, gsize, lsize, (*w.sizes(), include_pad, divisor, units, each, low, high), shape)
+        args = ("out", "x", "x_offset", "at", "at_offset", *w.sizes(), include_pad, divisor, units, each, low, high)
+        return _Plan(Launch(k, gsize, lsize, args, x.nbytes + result.nbytes), result, where)
 
     def _vectors(self, w: Windows, itype: str) -> tuple[int, int, int]:
         """The width of vectors along the last axis, and the places from and up to which the result has them; a width of

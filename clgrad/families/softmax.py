@@ -9,8 +9,8 @@ from typing import Any
 from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, empty, same_device
-from ..runtime.launch import launch, watch
+from ..ndarray import Array, Layout, dense, fresh, layout_of, same_device
+from ..runtime.launch import Launch, watch
 from ..runtime.program import Kernel, kernel
 from .plans import (
     Plans,
@@ -31,11 +31,8 @@ _ONE_A_ROW = ("logsumexp", "cross_entropy")  # kinds whose result is a number a 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    kernel: Kernel
-    gsize: tuple[int, ...]
-    lsize: tuple[int, ...]
-    tail: tuple[int, int, int, int]
-    shape: tuple[int, ...]
+    launch: Launch | None  # None: there is nothing to compute
+    result: Layout
 
 
 class Softmax:
@@ -46,54 +43,61 @@ class Softmax:
         self._plans = Plans()
 
     def __call__(self, x: Array, *rest: Any) -> Array:
-        *others, dim = rest
-        check_kind(self.kind, "f", x.dtype)
-        if others:
-            same_device(self.kind, (x, *others))
-            if others[0].shape != x.shape or others[0].dtype is not x.dtype:
-                raise ShapeError(bad(self.kind, f"{x.shape} {x.dtype} and {others[0].shape} {others[0].dtype}",
-                                     "arrays of one shape and dtype", "Broadcast and convert them first."))
-        x = x.contiguous()
-        y = others[0].contiguous() if others else x
-        key = (x.shape, x.dtype, x.storage.device, dim, x.storage.nbytes, y.storage.nbytes)
+        x, key = dense(x)
+        y, other = dense(rest[0]) if len(rest) > 1 else (x, None)
+        key = key, other, rest[-1]
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans.put(key, self._plan(x, y, dim))
-        out = empty(plan.shape, x.dtype, x.storage.device)
-        if x.size and out.size:
-            launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset,
-                   y.storage.buffer, y.offset, *plan.tail, nbytes=3 * x.nbytes)
+            plan = self._plans.put(key, self._paired(x, y, rest[-1]))
+        out = fresh(plan.result)
+        if plan.launch is not None:
+            plan.launch(out.storage.buffer, x.storage.buffer, x.offset, y.storage.buffer, y.offset)
         return out
 
     def classes(self, x: Array, target: Array, ignored: int, g: Array | None = None) -> Array:
         """The cross-entropy kinds: rows (N, K), their classes (N,), and for the backward the rows' gradients (N,)."""
+        x, key = dense(x)
+        same = target if target.dtype is dtypes.int64 else target.astype(dtypes.int64)
+        same, labels = dense(same)
+        key = key, labels, None if g is None else g._layout or layout_of(g), target.dtype
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans.put(key, self._classed(x, target, same, g))
+        out = fresh(plan.result)
+        if plan.launch is not None:
+            more = () if g is None else (g.storage.buffer, g.offset)
+            plan.launch(out.storage.buffer, x.storage.buffer, x.offset, same.storage.buffer, same.offset, ignored,
+                        watch(x.storage.device, self.kind), *more)
+        return out
+
+    def _paired(self, x: Array, y: Array, dim: Any) -> _Plan:
         check_kind(self.kind, "f", x.dtype)
-        device = same_device(self.kind, (x, target) if g is None else (x, target, g))
+        same_device(self.kind, (x, y))
+        if y.shape != x.shape or y.dtype is not x.dtype:
+            raise ShapeError(bad(self.kind, f"{x.shape} {x.dtype} and {y.shape} {y.dtype}",
+                                 "arrays of one shape and dtype", "Broadcast and convert them first."))
+        return self._plan(x, y, dim, ())
+
+    def _classed(self, x: Array, target: Array, same: Array, g: Array | None) -> _Plan:
+        """``same`` are the classes ``target`` as int64."""
+        check_kind(self.kind, "f", x.dtype)
+        same_device(self.kind, (x, target) if g is None else (x, target, g))
         if x.ndim != 2 or target.shape != x.shape[:1] or target.dtype.kind not in "iu":
             raise ShapeError(bad(self.kind, f"scores {x.shape} and classes {target.shape} of {target.dtype}",
                                  "(N, K) and (N,) of an integer dtype", "Reshape them."))
-        x, target = x.contiguous(), target.astype(dtypes.int64).contiguous()
-        key = (x.shape, x.dtype, device, x.storage.nbytes, target.storage.nbytes)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans.put(key, self._plan(x, target, 1))
-        out = empty(plan.shape, x.dtype, device)
-        if x.size:
-            more = () if g is None else (g.storage.buffer, g.offset, g.strides[0])
-            launch(plan.kernel, plan.gsize, plan.lsize, out.storage.buffer, x.storage.buffer, x.offset,
-                   target.storage.buffer, target.offset, *plan.tail, ignored, watch(device, self.kind), *more,
-                   nbytes=3 * x.nbytes)
-        return out
+        more = () if g is None else ("g", "g_offset", g.strides[0])
+        return self._plan(x, same, 1, ("ignored", "fault", *more))
 
-    def _plan(self, x: Array, y: Array, dim: Any) -> _Plan:
+    def _plan(self, x: Array, y: Array, dim: Any, more: tuple) -> _Plan:
         axis = shapes.axis_index(self.kind, dim, x.ndim)
         shape = x.shape or (1,)
         K, inner = shape[axis], prod(shape[axis + 1:])
         rows = prod(shape[:axis]) * inner
-        result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind in _ONE_A_ROW else x.shape
-        if x.size == 0:
-            return _Plan(None, (), (), (K, inner, 1, 0), result)
         device, wide = x.device, x.device.wide_core
+        result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind in _ONE_A_ROW else x.shape
+        result = Layout.dense(result, x.dtype, device)
+        if x.size == 0:
+            return _Plan(None, result)
         params = parameters(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
                             (rows, K))
         span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
@@ -111,7 +115,8 @@ class Softmax:
             gsize, lsize = (min(-(-units * span // local), device.facts.compute_units * 32) * local,), (local,)
         else:
             gsize, lsize = blocks(device, units, local, 16)
-        return _Plan(k, gsize, lsize, (K, inner, span, units), result)
+        args = ("out", "x", "x_offset", "y", "y_offset", K, inner, span, units, *more)
+        return _Plan(Launch(k, gsize, lsize, args, 3 * x.nbytes), result)
 
     def _build(self, x: Array, y: Array, layout: str, K: int, inner: int, params: dict[str, int],
                local: int) -> Kernel:

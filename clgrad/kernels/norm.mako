@@ -97,9 +97,7 @@ ${into} += sum_of(${vector});\
 </%def>\
 <%def name="settle(u)">\
         // The row's statistics: kept for the gradients, and mixed into the running ones.
-% if not rms:
-        mean[${u}] = m;
-% endif
+        mean[${u}] = ${"0" if rms else "m"};
         rstd[${u}] = r;
 % if running:
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +27,7 @@ FUSED = {
     "cross_entropy": (lambda x: F.cross_entropy(x, from_host(_CLASSES), reduction="none"), [(6, 40)], 1),
     "dropout": (lambda x: F.dropout(x, 0.5), [(6, 40)], 1),
     "layer_norm": (lambda x, w, b: F.layer_norm(x, (40,), w, b), [(6, 40), (40,), (40,)], 2),
+    "rms_norm": (lambda x, w: F.rms_norm(x, (40,), w), [(6, 40), (40,)], 2),
     "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [(3, 4, 40), (4,), (4,)], 2),
     "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(3, 4, 40), (4,), (4,)], 2),
     "batch_norm of columns": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(6, 40), (40,), (40,)], 2),
@@ -45,6 +48,44 @@ def test_number_of_launches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     launched.clear()
     clgrad.autograd.grad(y, inputs, g)
     assert len(launched) <= backward, launched
+
+
+def test_threads_share_plans_but_no_arguments(rng: np.random.Generator) -> None:
+    """Launches of one plan by several threads at once, with buffers and offsets of their own."""
+    def everything(x: clgrad.Variable) -> list[np.ndarray]:
+        leaf = x.detach().requires_grad_()
+        rows = F.softmax(F.layer_norm(leaf, (8,)), 1) + F.rms_norm(leaf, (8,))
+        pooled = F.avg_pool2d(F.max_pool2d(leaf.reshape(1, 6, 8), 2), 2)
+        heads = leaf.reshape(1, 2, 3, 8)
+        joined = F.scaled_dot_product_attention(heads, heads, heads)
+        loss = F.cross_entropy(rows, clgrad.arange(6)) + pooled.sum() + (joined * joined).sum()
+        loss.backward()
+        return [loss.detach().numpy(), leaf.grad.numpy()]
+
+    blocks = [clgrad.tensor(rng.standard_normal((12, 8)).astype(np.float32)) for _ in range(3)]
+    inputs = [block[start:start + 6] for block in blocks for start in (0, 3, 6)]
+    expected = [everything(x) for x in inputs]
+    wrong: list[str] = []
+
+    def run(i: int) -> None:
+        try:
+            for _ in range(8):
+                for got, known in zip(everything(inputs[i]), expected[i]):
+                    np.testing.assert_array_equal(got, known)
+        except Exception as error:
+            wrong.append(f"{i}: {error!r}")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(len(inputs))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(120)
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
 
 
 @pytest.mark.parametrize(("rows", "dtype"), [(0, "float32"), (1, "float32"), (300, "float32"), (300, "float16")])
