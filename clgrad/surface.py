@@ -293,9 +293,10 @@ def unravel_index(indices: Any, shape: Any) -> tuple:
 def empty_strided(size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None,
                   layout: Any = None, requires_grad: bool = False) -> Variable:
     """Uninitialised, with strides in elements."""
+    size, stride = tuple(map(int, size)), tuple(map(int, stride))
     last = sum((n - 1) * s for n, s in zip(size, stride)) if math.prod(size) else -1
     block = factories.empty(last + 1, dtype=dtype, device=device)
-    view = Variable(block.data.view(tuple(size), tuple(stride), 0))
+    view = Variable(block.data.view(size, stride, 0))
     return view.requires_grad_() if requires_grad else view
 
 

@@ -28,6 +28,7 @@ from .elementwise import (
     where,
 )
 from .index import take, take_backward
+from .methods import is_recorded
 from .reduce import amax, amin, any, sum
 from .scan import _cumsum, _like
 from .shape import cat, reshape, stack
@@ -107,30 +108,41 @@ HistogramResult = namedtuple("histogram", ["hist", "bin_edges"])
 
 def _starts(lines: Array) -> Array:
     """Of lines (2-d) in order: which differs from the one before."""
-    differ = any(lines[1:] != lines[:-1], 1)
+    differ = lines[1:] != lines[:-1]
+    differ = reshape(differ, (-1,)) if lines.shape[1] == 1 else any(differ, 1)
     return cat([full((builtins.min(1, lines.shape[0]),), 1, dtypes.bool_, lines.device), differ])
 
 
-def _lexicographic(lines: Array) -> Array:
-    """Positions that sort lines (2-d) by their first element, equal ones by the next, and so on; stable."""
+def _lexicographic(lines: Array, places: bool) -> tuple[Array, Array | None]:
+    """Lines (2-d) sorted by their first element, equal ones by the next, and so on, stably; and from where each came,
+    if that is asked for or was needed."""
+    if lines.shape[1] == 1:
+        ordered, order = family.order("unique", lines[:, 0].contiguous(), False, True, places)
+        return reshape(ordered, lines.shape), order
     order = ramp(lines.shape[0], 0, 1, dtypes.int64, lines.device)
     for column in reversed(range(lines.shape[1])):
         key = take(lines[:, column], order, 0).contiguous()
         order = take(order, family.argsort("unique", key, False), 0)
-    return order
+    return take(lines, order, 0), order
+
+
+def _as_they_lie(lines: Array, places: bool) -> tuple[Array, Array | None]:
+    return lines, None
 
 
 def _runs(op: str, x: Any, in_order: Any, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
-    """Distinct slices of x: runs of equal ones once ``in_order(lines)`` has said in which order to look at them."""
+    """Distinct slices of x: runs of equal ones once ``in_order(lines, places)`` has put them in order."""
     moved = reshape(x, (-1,)) if dim is None else _moved(x, shapes.axis_index(op, dim, x.ndim), 0)
     n = moved.shape[0]
     plain = unwrap(moved)
     lines = (parts(plain) if plain.dtype.kind == "c" else plain).reshape((n, prod(plain.shape[1:]) * (
         2 if plain.dtype.kind == "c" else 1)))
-    order = in_order(lines)
-    starts = _starts(lines if order is None else take(lines, order, 0))
-    at, counts = _places(starts)
-    chosen = take(moved, at if order is None else take(order, at, 0), 0)
+    ordered, order = in_order(lines, return_inverse or is_recorded(moved))
+    at, counts = _places(_starts(ordered))
+    if order is None and ordered is not lines:  # the values alone were sorted
+        chosen = _like(x, reshape(take(ordered, at, 0), (at.size, *moved.shape[1:])))
+    else:
+        chosen = take(moved, at if order is None else take(order, at, 0), 0)
     result = [chosen if dim is None else _moved(chosen, 0, shapes.axis_index(op, dim, x.ndim))]
     if return_inverse:
         inverse = counts - 1 if order is None else take(counts - 1, family.invert(order), 0)
@@ -147,8 +159,8 @@ def _unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_co
 
 
 def _unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool = False,
-dim: int | None = None) -> Any:
-    return _runs("unique_consecutive", x, lambda lines: None, return_inverse, return_counts, dim)
+                        dim: int | None = None) -> Any:
+    return _runs("unique_consecutive", x, _as_they_lie, return_inverse, return_counts, dim)
 
 
 unique = composite("unique", "x, sorted=True, return_inverse=False, return_counts=False, dim=None", "sort", run=_unique,

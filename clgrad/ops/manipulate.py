@@ -254,6 +254,7 @@ def _diagonal_view(x: Array, offset: int, dim1: int, dim2: int) -> Array:
     if x.ndim < 2 or a == b:
         raise ShapeError(bad("diagonal", f"dim1={dim1}, dim2={dim2} for shape {x.shape}", "two different axes",
                              "Name the plane."))
+    offset, = _ints(offset)
     down, right = builtins.max(-offset, 0), builtins.max(offset, 0)
     n = builtins.max(0, builtins.min(x.shape[a] - down, x.shape[b] - right))
     rest = [c for c in range(x.ndim) if c not in (a, b)]

@@ -33,7 +33,7 @@ from .index import take_along
 from .methods import is_recorded
 from .reduce import argmax, sum
 from .scan import _at_least_1d, _like, cummax
-from .shape import cat, narrow, permute, reshape
+from .shape import _ints, cat, narrow, permute, reshape
 
 # Sorting ------------------------------------------------------------------------------------------------------------
 
@@ -131,6 +131,7 @@ def _length(op: str, x: Any, dim: int) -> tuple[int, int]:
 
 def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     axis, K = _length("topk", x, dim)
+    k, = _ints(k)
     if not 0 <= k <= K:
         raise ShapeError(bad("topk", f"k={k} for {K} elements on axis {axis}", f"0 <= k <= {K}", "Choose a smaller k."))
     line = _at_least_1d(x)

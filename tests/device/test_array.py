@@ -193,6 +193,10 @@ def test_sizes_may_be_numpys(device) -> None:
     assert np.array_equal((rows > 1).numpy(), np.broadcast_to(expected[:, ::2] > 1, (2, 3, 2)))
     assert np.array_equal((rows + rows).sum(np.int64(1)).numpy(), np.broadcast_to(2 * expected[:, ::2].sum(0), (2, 2)))
     assert np.array_equal((x.T @ x.as_strided((three, four), (four, np.int64(1)))).numpy(), expected.T @ expected)
+    made_so = x.topk(three, 1).values, x.diagonal(np.int64(1)), clgrad.empty_strided((three, four), (four, np.int64(1)))
+    for made in made_so:
+        assert {type(n) for n in (*made.shape, *made.stride(), made.data.offset)} == {int}
+    assert np.array_equal(x.diagonal(np.int64(1)).numpy(), expected.diagonal(1))
 
 
 def test_factories(device) -> None:

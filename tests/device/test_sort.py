@@ -330,8 +330,12 @@ def test_unique(dtype: str, form: str, device, rng) -> None:
         assert_close(ours[0], theirs[0], dtype=dtype)
         assert_close(ours[2], theirs[2], dtype="int64")
         np.testing.assert_array_equal(ours[0].numpy()[ours[1].numpy()], x)  # NumPy numbers NaNs in no order
-    values, counts = clgrad.unique(from_host(x), return_counts=True)
-    assert values.shape == counts.shape
+        values, counts = clgrad.unique(from_host(x), return_counts=True)  # without places
+        assert_close(values, theirs[0], dtype=dtype)
+        assert_close(counts, theirs[2], dtype="int64")
+        assert_close(clgrad.unique_consecutive(clgrad.sort(from_host(x).reshape(-1)).values), theirs[0], dtype=dtype)
+        columns = from_host(x.reshape(1, -1))
+        assert_close(clgrad.unique(columns, dim=1), theirs[0].reshape(1, -1), dtype=dtype)
     assert clgrad.unique(Variable(from_host(x))).shape == values.shape
 
 
