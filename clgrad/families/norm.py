@@ -27,6 +27,7 @@ from .plans import (
     workers,
 )
 from .reduce import Reduce, Reduction
+from .subgroups import joining
 
 _SHORT = 32  # segments up to this length are walked by one lane each
 _added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))
@@ -124,7 +125,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
                       rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how,
                       wanted=wanted, stream=stream, segments="lanes" if rows.Q <= _SHORT else "tree",
-                      strip=params["strip"])
+                      strip=params["strip"], **joining(device, layout))
 
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q

@@ -16,6 +16,7 @@ from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, blocks, by_kind, check_device, form, index_type, letter, parameters, team_size, workers
+from .subgroups import joining
 
 _LEAST_ITEMS = 8192  # elements a wide-core work-item should have at least
 _STRIP = 64  # neighbouring columns that a wide-core work-item takes at least
@@ -189,7 +190,7 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
                       combine=by_kind(r.combine, compute), map="x" if mapped else r.map, final=r.final,
                       identity=identity_of(r.identity, compute), last=last,
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
-                      unit=walk.reduced[-1][1] == 1, group=size)
+                      unit=walk.reduced[-1][1] == 1, group=size, **joining(device, layout))
 
     k = build(local)
     while k.max_local < local:  # the kernel's own limit may be below the device's

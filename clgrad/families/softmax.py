@@ -25,6 +25,7 @@ from .plans import (
     team_size,
     workers,
 )
+from .subgroups import joining
 
 _ONE_A_ROW = ("logsumexp", "cross_entropy")  # kinds whose result is a number a row
 
@@ -128,4 +129,5 @@ class Softmax:
             x.nbytes, K if rows else inner, x.dtype, params["stream"])
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
-                      strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream)
+                      strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream,
+                      **joining(x.device, layout))

@@ -17,8 +17,8 @@
 ##                 result is written past the caches (`stream`).
 ## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
-## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet in local
-##                 memory: 1.5 KB for 128 work-items. At 40 registers an NVIDIA SM with 64 K of them holds 1536 of 2048.
+## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
+##                 teams.mako says: in 1.5 KB for 128 work-items. At 40 registers an NVIDIA SM with 64 K of them holds 1536 of 2048.
 ## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
 ##
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
@@ -36,6 +36,7 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    team_work = context.lookup.get_template("teams.mako").module
     W = prelude.vector_width(T) if form == "wide" else 1
     forward = kind == "forward"
     joined = not (layout in ("columns", "serial") or affine == "row")  # a row is one stretch of memory
@@ -143,6 +144,9 @@ ${into} += sum_of(${vector});\
     % endif
 % endif
 </%def>\
+% if layout == "group":
+${team_work.opening(joining, group, T)}\
+% endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset,
 % if not forward:
                         const global ${ctype} *dy, index_t dy_offset, global T *sums,
@@ -451,29 +455,14 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
 % else:
     // A team of work-items a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
     // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
-    local T tile[${3 * group}];
-    const int item = get_local_id(0), team = (int)span, lane = item % team, teams = ${group} / team;
+    ${team_work.place(joining, group, T, T, T)}
+    const int team = (int)span, lane = item % team, teams = ${group} / team;
 <%
     at = "base + k" if joined else "base + k / Q * step + k % Q"
 %>
 <%def name="meet(*names)">
         // Sums of the lanes' values, in every lane.
-        % for i, n in enumerate(names):
-        tile[${i} * ${group} + item] = ${n};
-        % endfor
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) {
-        % for i, n in enumerate(names):
-                tile[${i} * ${group} + item] += tile[${i} * ${group} + item + half_way];
-        % endfor
-            }
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        % for i, n in enumerate(names):
-        ${n} = tile[${i} * ${group} + item - lane];
-        % endfor
-        barrier(CLK_LOCAL_MEM_FENCE);
+        ${team_work.join(joining, names, [T] * len(names), " ".join(f"{n} += {n}_other;" for n in names), "add")}
 </%def>\
     % if forward:
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
@@ -498,24 +487,8 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % if rms:
         ${meet("m2")}
         % else:
-        tile[item] = m;
-        tile[${group} + item] = m2;
-        tile[${2 * group} + item] = n;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) {
-                const T other = tile[${2 * group} + item + half_way], here = tile[${2 * group} + item];
-                const T d = tile[item + half_way] - tile[item];
-                const T part = other / fmax(here + other, (T)1);
-                tile[item] += d * part;
-                tile[${group} + item] += tile[${group} + item + half_way] + d * d * part * here;
-                tile[${2 * group} + item] += other;
-            }
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        m = tile[item - lane];
-        m2 = tile[${group} + item - lane];
-        barrier(CLK_LOCAL_MEM_FENCE);
+        ${team_work.join(joining, ["m", "m2", "n"], [T] * 3, """const T d = m_other - m, part = n_other / fmax(n + n_other, (T)1);
+            m += d * part; m2 += m2_other + d * d * part * n; n += n_other;""")}
         % endif
         const T r = 1 / sqrt(m2 / total + eps);
         if (real && lane == 0) {

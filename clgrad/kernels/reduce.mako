@@ -25,6 +25,7 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    teams = context.lookup.get_template("teams.mako").module
     W = prelude.vector_width(T) if form == "wide" else 1
     V = prelude.vec(T, W)
     U = 4  # independent accumulators, to hide the latency of an addition
@@ -94,6 +95,9 @@ static inline index_t reduced_position(index_t q${"".join(f", index_t e{r}, inde
             return prelude.store(out, "int", "out", where, f"{value} != 0")
         return prelude.store(out, T, "out", where, value)
 %>
+% if layout == "group":
+${teams.opening(joining, group, T)}\
+% endif
 kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_offset, ${signature}index_t R,
                         index_t pieces, index_t piece, index_t outputs, index_t columns, index_t strip, index_t units,
                         long count)
@@ -102,8 +106,8 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
     % if layout == "group":
     // `strip` work-items a result, as many results a work-group as there is room for. One that is none repeats the last, of
     // nothing: every work-item comes to every barrier.
-    local T lanes[${group}];
-    const int item = get_local_id(0), team = (int)strip, lane = item % team, teams = ${group} / team;
+    ${teams.place(joining, group, T)}
+    const int team = (int)strip, lane = item % team, teams = ${group} / team;
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
         const bool real = u0 + item / team < units;
         const index_t u = min(u0 + item / team, units - 1);
@@ -127,16 +131,9 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
             total = combine1(total, part);
         }
     % if layout == "group":
-        lanes[item] = total;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way)
-                lanes[item] = combine1(lanes[item], lanes[item + half_way]);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
+        ${teams.join(joining, ["total"], [T], "total = combine1(total, total_other);", "add" if combine == "a + b" else "")}
         if (real && lane == 0)
-            ${result("u", f"finish(lanes[item], count)")}
-        barrier(CLK_LOCAL_MEM_FENCE);
+            ${result("u", f"finish(total, count)")}
     % else:
         ${result("u", f"finish(total, count)")}
     % endif

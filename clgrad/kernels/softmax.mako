@@ -13,8 +13,9 @@
 ##                 result is written past the caches (`stream`).
 ## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
 ##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
-## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet in local
-##                 memory. At 128 work-items and 26 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a group.
+## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
+##                 teams.mako says. At 128 work-items and 26 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a
+##                 group, or 16 bytes where they meet in sub-groups.
 ## many, serial:   one work-item a row, for inner > 1, where neighbours read neighbours.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32), "kept": (1024, 2048, 4096),
@@ -29,6 +30,7 @@
 <%
     prelude = context.lookup.get_template("prelude.mako").module
     functions = context.lookup.get_template("functions.mako").module
+    teams = context.lookup.get_template("teams.mako").module
     W = prelude.vector_width(T) if form == "wide" else 1
     backward = kind in ("softmax_backward", "log_softmax_backward")
     classes = kind.startswith("cross_entropy")
@@ -89,6 +91,9 @@ typedef ${T} T;
 ${prelude.joined(T, W)}
 ${prelude.stream()}${prelude.ahead()}\
 ${functions.softly(prelude.vec(T, W), T)}\
+% endif
+% if layout == "group":
+${teams.opening(joining, group, T)}\
 % endif
 % if classes:
 // The class of a row: -1 where it is ignored, or out of range, which is reported.
@@ -280,9 +285,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
     % endif
 % elif layout == "group":
-    local T lanes[${group}];
+    ${teams.place(joining, group, T)}
     // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
-    const int item = get_local_id(0), team = (int)span, lane = item % team, rows = ${group} / team;
+    const int team = (int)span, lane = item % team, rows = ${group} / team;
     for (index_t u0 = (index_t)get_group_id(0) * rows; u0 < units; u0 += (index_t)get_num_groups(0) * rows) {
         const bool real = u0 + item / team < units;
         const index_t u = min(u0 + item / team, units - 1), at = u * K, stop = real ? K : 0;
@@ -290,28 +295,14 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
         % if not backward:
         for (index_t k = lane; k < stop; k += team) m = fmax(m, ${x("at + k")});
-        lanes[item] = m;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) lanes[item] = fmax(lanes[item], lanes[item + half_way]);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        m = lanes[item - lane];
+        ${teams.join(joining, ["m"], [T], "m = fmax(m, m_other);", "max")}
             % if kind == "logsumexp":
         m = isinf(m) ? (T)0 : m;
             % endif
-        barrier(CLK_LOCAL_MEM_FENCE);
         % endif
         for (index_t k = lane; k < stop; k += team) s += ${term("at + k", 1, "m")};
-        lanes[item] = s;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int half_way = team / 2; half_way > 0; half_way /= 2) {
-            if (lane < half_way) lanes[item] += lanes[item + half_way];
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        s = lanes[item - lane];
+        ${teams.join(joining, ["s"], [T], "s += s_other;", "add")}
         s = ${settle("m", "s")};
-        barrier(CLK_LOCAL_MEM_FENCE);
         % if single:
         if (real && lane == 0) ${put("u", one_number)}
         % elif classes:

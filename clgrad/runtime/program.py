@@ -98,25 +98,28 @@ _NOT_FOUND = 0.15  # seconds of a build from which on a driver cannot have had i
 counters = {"built": 0, "loaded": 0}
 
 
-def kernel(device: Device, family: str, function: str, signature: str, label: str | None = None,
-           **values: Any) -> Kernel:
+def kernel(device: Device, family: str, function: str, signature: str, label: str | None = None, *,
+           standard: str = "", **values: Any) -> Kernel:
     """The kernel ``function`` of template ``family`` for these template values, built at first use.
 
-    ``values`` must be hashable; they and the signature are the key.
+    ``values`` must be hashable; they and the signature are the key. ``standard`` is the OpenCL C version that the text
+    needs, as "CL3.0", where it is not the setting's.
     """
-    key = (device.key, family, function, signature, *sorted(values.items()))
+    key = (device.key, family, function, signature, standard, *sorted(values.items()))
     found = _kernels.get(key)
     if found is None:
         source = kernels.render(family, function=function, **values)
-        program = build(device, source, label or family)
+        program = build(device, source, label or family, standard)
         with _lock:
             found = _kernels.setdefault(key, Kernel(device, program, function, signature, label or function))
     return found
 
 
-def build(device: Device, source: str, label: str = "kernel") -> Any:
+def build(device: Device, source: str, label: str = "kernel", standard: str = "") -> Any:
     """A built pyopencl Program; BuildError, with the compiler's log, when the driver refuses the source."""
     options = config.build_options
+    if standard:
+        options = " ".join((f"-cl-std={standard}", *(o for o in options.split() if not o.startswith("-cl-std="))))
     digest = hashlib.sha256("\0".join((source, options, device.fingerprint)).encode()).hexdigest()
     key = (device.key, digest)
     with _lock:
