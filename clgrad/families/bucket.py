@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .. import kernels
 from ..core import dtypes
-from ..ndarray import Array, empty
-from ..runtime.launch import launch
+from ..ndarray import Array, Layout, fresh, layout_of
+from ..runtime.launch import Launch
 from ..runtime.program import kernel
-from .plans import INT_BYTES, index_type, letter, workers
+from .plans import INT_BYTES, Plans, index_type, letter, parameters, workers
 
-_LEAST = 4096  # rows of a chunk, at least
-_LONG = 1 << 12  # rows from which on listing pays
+_plans = Plans()
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,33 +24,60 @@ class Buckets:
     number: int
 
 
-def worth(rows: Array, total: int) -> bool:
-    """Whether to list ``rows`` (int32) of ``total`` rows."""
-    return (rows.device.wide_core and rows.dtype is dtypes.int32 and _LONG <= rows.size < INT_BYTES and total > 1)
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    count: Launch
+    starts: Launch
+    spread: Launch
+    bounds: Layout
+    items: Layout
+    ends: int
+    number: int
+
+
+def worth(rows: Array, total: int, least: int) -> bool:
+    """Whether to list ``rows`` (int32) of ``total`` rows: ``least`` of them, or more."""
+    return (rows.device.wide_core and rows.dtype is dtypes.int32 and least <= rows.size < INT_BYTES and total > 1)
 
 
 def listed(op: str, rows: Array, total: int, values: Array | None) -> Buckets:
     """Positions of the contiguous ``rows``, which are below ``total``, by bucket; or, where they are given, values:
     one a row, contiguous, of 8 bytes at most."""
+    plan = plan_of(op, rows, total, values)
+    bounds, items = fresh(plan.bounds), fresh(plan.items)
+    plan.count(bounds.storage.buffer, rows.storage.buffer)
+    plan.starts(bounds.storage.buffer)
+    plan.spread(items.storage.buffer, bounds.storage.buffer, rows.storage.buffer,
+                (rows if values is None else values).storage.buffer, 0 if values is None else values.offset)
+    return Buckets(items, bounds, plan.ends, plan.number)
+
+
+def plan_of(op: str, rows: Array, total: int, values: Array | None) -> _Plan:
+    """How ``listed`` does it: ``number`` buckets, and where their ends stand (see Buckets)."""
+    key = (rows._layout or layout_of(rows), total, None if values is None else values._layout or layout_of(values))
+    plan = _plans.get(key)
+    return _plans.put(key, _plan(op, rows, total, values)) if plan is None else plan
+
+
+def _plan(op: str, rows: Array, total: int, values: Array | None) -> _Plan:
     device, length = rows.device, rows.size
-    most = kernels.template("bucket").module.BUCKETS
+    params = parameters(device, "bucket", "int32" if values is None else values.dtype.name, "lists", (total, length))
+    most = params["buckets"]
     shift = max(0, (total - 1).bit_length() - (most - 1).bit_length())
-    chunks = workers(device, length, 4, _LEAST)
+    chunks = workers(device, length, params["groups_per_unit"], params["least"])
     chunk = -(-length // chunks)
     size = values.itemsize if values is not None else 4
-    bounds = empty((chunks + 1, most), dtypes.uint32, device)
-    items = empty((length, 2 if size == 8 else 1), dtypes.uint64, device)
+    bounds = Layout.dense((chunks + 1, most), dtypes.uint32, device)
+    items = Layout.dense((length, 2 if size == 8 else 1), dtypes.uint64, device)
     index = index_type(items.nbytes, (length + chunk) * 4, *(() if values is None else (values.storage.nbytes,)))
-    i = letter(index)
 
-    def run(function: str, signature: str, units: int, *args: object, nbytes: int = 0) -> None:
-        k = kernel(device, "bucket", function, signature.replace("o", i), op, index=index, size=size,
-                   values=values is not None)
-        launch(k, (units,), (1,), *args, nbytes=nbytes)
+    def step(function: str, signature: str, units: int, *args: object, nbytes: int = 0) -> Launch:
+        k = kernel(device, "bucket", function, signature.replace("o", letter(index)), op, index=index, size=size,
+                   values=values is not None, buckets=most)
+        return Launch(k, (units,), (1,), args, nbytes=nbytes)
 
-    given = (rows if values is None else values).storage.buffer
-    run("count", "PPooi", chunks, bounds.storage.buffer, rows.storage.buffer, length, chunk, shift, nbytes=rows.nbytes)
-    run("starts", "Pi", 1, bounds.storage.buffer, chunks)
-    run("spread", "PPPPoooi", chunks, items.storage.buffer, bounds.storage.buffer, rows.storage.buffer, given,
-        0 if values is None else values.offset, length, chunk, shift, nbytes=rows.nbytes + items.nbytes)
-    return Buckets(items, bounds, chunks * most, ((total - 1) >> shift) + 1)
+    return _Plan(step("count", "PPooi", chunks, "bounds", "rows", length, chunk, shift, nbytes=rows.nbytes),
+                 step("starts", "Pi", 1, "bounds", chunks),
+                 step("spread", "PPPPoooi", chunks, "items", "bounds", "rows", "given", "offset", length, chunk, shift,
+                      nbytes=rows.nbytes + items.nbytes),
+                 bounds, items, chunks * most, ((total - 1) >> shift) + 1)

@@ -7,7 +7,7 @@ from ..core.errors import ShapeError, bad
 from ..ndarray import Array, empty, same_device
 from ..runtime.launch import launch
 from ..runtime.program import kernel
-from .plans import Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import Plans, check_device, form, index_type, letter, parameters, spread
 
 
 class Cell:
@@ -53,8 +53,5 @@ class Cell:
                    kind=self.kind, form=form(device), ctype=first.dtype.c, T=first.dtype.compute, index=index)
         W = (8 if first.dtype.itemsize == 8 else 16) if device.wide_core else 1
         units = N * -(-H // W)
-        if device.wide_core:
-            gsize, lsize = (min(units, workers(device, N * H, 4, 1024)),), (1,)
-        else:
-            gsize, lsize = blocks(device, units, min(128, k.max_local), 16)
-        return k, gsize, lsize, (H, units)
+        params = parameters(device, "cell", first.dtype.name, self.kind, (N, H))
+        return k, *spread(device, k, params, units, W), (H, units)

@@ -6,40 +6,44 @@ A row is a linear position over the axes that are indexed, in their order; -1 st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from ..core import dtypes
 from ..core.errors import DTypeError, bad
-from ..ndarray import Array, empty, full, same_device
+from ..ndarray import Array, empty, full, layout_of, same_device
 from ..runtime.device import Device
-from ..runtime.launch import launch, watch
-from ..runtime.program import Kernel, kernel
+from ..runtime.launch import Launch, watch
+from ..runtime.program import kernel
 from . import bucket
 from .index import banded, check_along, check_index, moved
-from .plans import INT_BYTES, blocks, form, index_type, letter, streamed, workers
+from .plans import INT_BYTES, Plans, form, index_type, letter, parameters, spread, streamed
 
-_LOCAL, _GROUPS = 128, 32
 _MOST_BANDS = 1 << 15
+_BUFFERS = ("rows", "at", "fault", "out", "x", "values", "items", "bounds")  # among the names of a launch's arguments
+_plans = Plans()
 
 
-def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
+def _step(op: str, kind: str, x: Array, index: Array, itype: str, params: dict[str, int], units: int, work: int,
+          args: list, nbytes: int, **values: Any) -> Launch:
+    """A launch of the kernel for ``units`` of ``work`` elements each."""
+    device, i = x.device, letter(itype)
     types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "rows") else moved(x)
-    return kernel(x.device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype,
-                  form=form(x.device), **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0,
-                                          "stream": False, **values})
+    signature = "".join("P" if a in _BUFFERS else i for a in args)
+    k = kernel(device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype, form=form(device),
+               **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0, "stream": False, **values})
+    return Launch(k, *spread(device, k, params, units, work), args, nbytes=nbytes)
+
+
+def _parameters(x: Array, kind: str, total: int, count: int, beside: int) -> dict[str, int]:
+    """By the rows that there are, those that are named, and the elements beside each."""
+    return parameters(x.device, "fancy", x.dtype.name, kind, (total, count, beside))
 
 
 def _vectors(x: Array, rank: int, groups: list[int], inner: int) -> bool:
     """Whether elements behind the indexed axes lie side by side, in vectors worth it (see _groups for the list)."""
     return x.device.wide_core and rank == 1 and groups[-1] == 1 and inner >= 8 and x.itemsize <= 8
-
-
-def _sizes(device: Device, k: Kernel, units: int, work: int) -> tuple[tuple[int], tuple[int]]:
-    """Launch sizes for ``units`` of ``work`` elements each."""
-    if device.wide_core:
-        return (min(units, workers(device, units * work, 4, 2048)),), (1,)
-    return blocks(device, units, min(_LOCAL, k.max_local), _GROUPS)
 
 
 def rows_of(op: str, x: Array, items: Sequence[tuple[Array, int, int]], shape: tuple[int, ...]) -> Array:
@@ -52,12 +56,15 @@ def rows_of(op: str, x: Array, items: Sequence[tuple[Array, int, int]], shape: t
         check_index(op, index)
         same_device(op, (x, index))
         index = index.expand(shape).contiguous()
-        i = index_type(rows.nbytes, index.storage.nbytes, total)
-        c = letter(i)
-        k = _kernel(op, "rows", rows, index, "PP" + c + "P" + c * 4, i)
-        gsize, lsize = _sizes(x.device, k, rows.size, 1)
-        launch(k, gsize, lsize, rows.storage.buffer, index.storage.buffer, index.offset, watch(x.device, op), size,
-               axis, int(number == 0), rows.size, nbytes=rows.nbytes + index.nbytes)
+        key = ("rows", index._layout or layout_of(index), rows.dtype, total, size, axis, number == 0)
+        step = _plans.get(key)
+        if step is None:
+            step = _plans.put(key, _step(
+                op, "rows", rows, index, index_type(rows.nbytes, index.storage.nbytes, total),
+                _parameters(rows, "rows", size, rows.size, 1), rows.size, 1,
+                ["rows", "at", "at_offset", "fault", size, axis, int(number == 0), rows.size],
+                rows.nbytes + index.nbytes))
+        step(rows.storage.buffer, index.storage.buffer, index.offset, watch(x.device, op))
     return rows
 
 
@@ -102,20 +109,24 @@ def get(op: str, x: Array, rows: Array, axes: tuple[int, ...], at: int) -> Array
     out = empty(result_shape(x, rows, axes, at), x.dtype, same_device(op, (x, rows)))
     if out.size == 0:
         return out
-    rows = rows.contiguous()
-    rank, groups, outer, inner = _groups(x, axes, at)
-    i = index_type(x.storage.nbytes, out.nbytes, rows.storage.nbytes, x.size)
-    c = letter(i)
-    vectors = _vectors(x, rank, groups, inner)
-    k = _kernel(op, "get", x, rows, "PP" + c + "P" + c * (6 * rank + 3), i, rank=rank,
-                vectors=vectors,
-                stream=vectors and inner % 16 == 0 and streamed(x.device, out.nbytes, x.itemsize))
-    units = outer * rows.size
-    wide = x.device.wide_core
-    gsize, lsize = _sizes(x.device, k, units if wide else units * inner, inner if wide else 1)
-    launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, _aligned(rows).storage.buffer, *groups,
-           rows.size, inner, units, nbytes=2 * out.nbytes)
+    rows = _aligned(rows.contiguous())
+    key = ("get", x._layout or layout_of(x), rows._layout or layout_of(rows), axes, at)
+    step = _plans.get(key)
+    if step is None:
+        step = _plans.put(key, _get_step(op, out, x, rows, axes, at))
+    step(out.storage.buffer, x.storage.buffer, x.offset, rows.storage.buffer)
     return out
+
+
+def _get_step(op: str, out: Array, x: Array, rows: Array, axes: tuple[int, ...], at: int) -> Launch:
+    rank, groups, outer, inner = _groups(x, axes, at)
+    vectors = _vectors(x, rank, groups, inner)
+    units, wide = outer * rows.size, x.device.wide_core
+    return _step(op, "get", x, rows, index_type(x.storage.nbytes, out.nbytes, rows.storage.nbytes, x.size),
+                 _parameters(x, "get", prod(x.shape[a] for a in axes), rows.size, outer * inner),
+                 units if wide else units * inner, inner if wide else 1,
+                 ["out", "x", "x_offset", "rows", *groups, rows.size, inner, units], 2 * out.nbytes, rank=rank,
+                 vectors=vectors, stream=vectors and inner % 16 == 0 and streamed(x.device, out.nbytes, x.itemsize))
 
 
 def _aligned(rows: Array) -> Array:
@@ -141,32 +152,52 @@ def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at
         values = values.clone().contiguous()
     if values.storage is x.storage:
         values = values.view((), (), values.offset).clone()
+    key = ("put", x._layout or layout_of(x), values._layout or layout_of(values), rows._layout or layout_of(rows), axes,
+           at, accumulate, x.offset % 16)
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans.put(key, _put_plan(op, x, rows, values, axes, at, accumulate, step))
+    if plan.listed:
+        by = bucket.listed(op, rows, plan.total, values if plan.listed == "values" else None)
+        source = by.items.storage.buffer, by.bounds.storage.buffer
+    else:
+        source = (rows.storage.buffer,)
+    plan.launch(x.storage.buffer, x.offset, values.storage.buffer, values.offset, *source)
+    x.storage.version += 1
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class _Put:
+    launch: Launch
+    listed: str  # what is listed by buckets first: values, positions, or nothing
+    total: int  # rows that there are
+
+
+def _put_plan(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at: int, accumulate: bool,
+              step: int) -> _Put:
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, values.size * values.itemsize, values.storage.nbytes, rows.storage.nbytes, x.size)
-    c = letter(i)
-    wide, total = x.device.wide_core, prod(x.shape[a] for a in axes)
+    total, kind, name = prod(x.shape[a] for a in axes), "add" if accumulate else "put", ""
+    params = _parameters(x, kind, total, rows.size, outer * inner)
     vectors = step == 1 and _vectors(x, rank, groups, inner) and not (accumulate and x.dtype.kind == "c")
-    kind, name = ("add" if accumulate else "put"), ""
     width = 8 if x.itemsize == 8 else 16
     stream = (vectors and not accumulate and streamed(x.device, values.size * values.itemsize, x.itemsize) and
               not any(v % width for v in (x.offset, groups[1], groups[3])))
-    strip = 512 if wide else 1
+    strip = params["strip"] if x.device.wide_core else 1
     strips = -(-inner // strip)
-    if bucket.worth(rows, total):
+    if x.device.wide_core and bucket.worth(rows, total, params["listed"]):
         single = outer == inner == step == 1 and x.itemsize <= 8 and (not accumulate or x.dtype.c == x.dtype.compute)
         name = "values" if single else "positions"
-        by = bucket.listed(op, rows, total, values if single else None)
-        bands, source = by.number, (by.items.storage.buffer, by.bounds.storage.buffer, by.ends)
+        by = bucket.plan_of(op, rows, total, values if single else None)
+        bands, source = by.number, ["items", "bounds", by.ends]
     else:
-        bands, source = _bands(x.device, outer * strips, rows.size, total), (rows.storage.buffer,)
-    k = _kernel(op, kind, x, rows, f"P{c}P{c}{c}{f'PP{c}' if name else 'P'}" + c * (6 * rank + 6), i, rank=rank,
-                vectors=vectors, stream=stream, listed=name, size=x.itemsize if name == "values" else 0)
+        bands, source = _bands(x.device, outer * strips, rows.size, total, params["bands"]), ["rows"]
     units = outer * strips * bands
-    gsize, lsize = _sizes(x.device, k, units, rows.size)
-    launch(k, gsize, lsize, x.storage.buffer, x.offset, values.storage.buffer, values.offset, step, *source, *groups,
-           rows.size, inner, bands, strip, strips, units, nbytes=2 * values.size * values.itemsize)
-    x.storage.version += 1
-    return x
+    return _Put(_step(op, kind, x, rows, i, params, units, rows.size,
+                      ["x", "x_offset", "values", "values_offset", step, *source, *groups, rows.size, inner, bands,
+                       strip, strips, units], 2 * values.size * values.itemsize, rank=rank, vectors=vectors,
+                      stream=stream, listed=name, size=x.itemsize if name == "values" else 0), name, total)
 
 
 def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int) -> Array:
@@ -183,11 +214,10 @@ def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int)
     return out.astype(g.dtype)
 
 
-def _bands(device: Device, lines: int, count: int, rows: int) -> int:
-    """Into how many parts (a power of two) the rows are cut, so that every core has work."""
+def _bands(device: Device, lines: int, count: int, rows: int, share: int) -> int:
+    """Into how many parts (a power of two) the rows are cut, so that every core has work: ``share`` parts each."""
     if count <= 256:
         return 1
-    share = 4 if device.wide_core else 512  # every part reads all rows
     wanted = -(-device.facts.compute_units * share // lines)
     return min(1 << (max(1, min(wanted, rows)) - 1).bit_length(), _MOST_BANDS)
 
@@ -204,15 +234,20 @@ def put_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
         index = index.clone()
     if src.storage is x.storage:
         src = src.clone()
-    i = index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes, x.size, index.size)
-    c = letter(i)
-    rank, size = x.ndim, x.shape[axis]
-    k = _kernel(op, "along", x, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank, axis=axis)
-    lines = index.size // index.shape[axis]
-    band, bands = banded(device, size, lines, index.shape[axis])
-    gsize, lsize = _sizes(device, k, lines * bands, index.shape[axis])
-    launch(k, gsize, lsize, x.storage.buffer, x.offset, src.storage.buffer, src.offset, index.storage.buffer,
-           index.offset, watch(device, op), *index.shape, *x.strides, *index.strides, *src.strides, size, band, bands,
-           lines * bands, nbytes=2 * index.size * x.itemsize)
+    key = ("along", x._layout or layout_of(x), src._layout or layout_of(src), index._layout or layout_of(index), axis)
+    step = _plans.get(key)
+    if step is None:
+        size, length = x.shape[axis], index.shape[axis]
+        lines = index.size // length
+        band, bands = banded(device, size, lines, length)
+        step = _plans.put(key, _step(
+            op, "along", x, index, index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes, x.size,
+                                              index.size),
+            _parameters(x, "along", size, length, lines), lines * bands, length,
+            ["x", "x_offset", "values", "values_offset", "at", "at_offset", "fault", *index.shape, *x.strides,
+             *index.strides, *src.strides, size, band, bands, lines * bands], 2 * index.size * x.itemsize, rank=x.ndim,
+            axis=axis))
+    step(x.storage.buffer, x.offset, src.storage.buffer, src.offset, index.storage.buffer, index.offset,
+         watch(device, op))
     x.storage.version += 1
     return x

@@ -26,10 +26,9 @@ from ..ndarray import Array, Storage, empty, from_host, full
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, check_device, form, index_type, letter
+from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, parameters
 
 _LARGEST_PRIME = 31  # factors above it go through a chirp; a radix must fit in six bits
-_LEAST_SPLIT = 256  # a single line this long keeps vector lanes busy when it is split
 _RADICES = (8, 5, 7, 3, 4, 2)
 _PART = 64  # elements of a line in a launch that only moves them
 _MOST_TABLE_BYTES = 1 << 28  # tables that plans keep alive, all together
@@ -186,18 +185,18 @@ class _Plan:
 class _Planner:
     """Collects the launches of one transform."""
 
-    def __init__(self, device: Device, dtype: DType, index: str) -> None:
+    def __init__(self, device: Device, dtype: DType, index: str, params: dict[str, int]) -> None:
         self.device = device
+        self.params = params
         self.dtype = dtype  # complex
         self.index = index
         self.steps: list[_Step] = []
         self.temporaries: list[tuple[str, int]] = []
         module = kernels.template("fft").module
-        self.points = module.DEFAULT[form(device)]["points"]
+        self.points = params["points"]
         if device.wide_core:
             self.lanes = module.LANES[dtype.real.c]
         else:
-            self.group = module.DEFAULT["many"]["group"]
             while self.points * 2 * dtype.itemsize > min(device.facts.local_mem_size, 1 << 15):
                 self.points //= 2
 
@@ -213,7 +212,8 @@ class _Planner:
         """Whether lines of n points take more than one launch."""
         if n > self.points:
             return True
-        return self.device.wide_core and n >= _LEAST_SPLIT and lines < self.lanes and halves(n, n)[1] >= self.lanes
+        return (self.device.wide_core and n >= self.params["split"] and lines < self.lanes and
+                halves(n, n)[1] >= self.lanes)
 
     def most_axes(self, n: int) -> int:
         """Batch axes that a transform of n points leaves of the kernel's three: each further launch takes one."""
@@ -285,12 +285,12 @@ class _Planner:
                    out=self.dtype.c if write.complex else real.c, points=self.points)
         if device.wide_core:
             held = self.lanes
-            gsize = min(-(-lines // held), device.facts.compute_units * 4)
+            gsize = min(-(-lines // held), device.facts.compute_units * self.params["groups_per_unit"])
             lsize, scratch = 1, gsize * 4 * n * self.lanes * real.itemsize
         else:
             held = max(1, min(self.points // n, -(-lines // device.facts.compute_units)))
-            lsize, scratch = min(self.group, k.max_local), 0
-            gsize = min(-(-lines // held), device.facts.compute_units * 16) * lsize
+            lsize, scratch = min(self.params["group"], k.max_local), 0
+            gsize = min(-(-lines // held), device.facts.compute_units * self.params["groups_per_unit"]) * lsize
         packed = sum(r << 6 * place for place, r in enumerate(radices(n) if passes else ()))
         whole = self.table("roots", read.signal) if read.how in ("pairs", "folded", "unfolded") else None
         tail = (n, lines, *sizes[1:], *strides, read.step, *places, read.along, read.end, read.size, read.signal,
@@ -326,7 +326,8 @@ class Fourier:
         plan = self._plans.get(key)
         if plan is None:
             check_device(device, dtype)
-            planner = _Planner(device, x.dtype.complex, _index(x, n, axis))
+            params = parameters(device, "fft", x.dtype.real.name, kind, (x.size // x.shape[axis], n))
+            planner = _Planner(device, x.dtype.complex, _index(x, n, axis), params)
             lines = _lines(x, axis, shape)
             if len(lines[0]) > planner.most_axes(n // 2 if kind != "c2c" and n % 2 == 0 else n):
                 return self._rearranged(kind, x, n, axis, inverse, scale)

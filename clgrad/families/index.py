@@ -5,15 +5,17 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
-from ..ndarray import Array, empty, same_device
+from ..ndarray import Array, empty, layout_of, same_device
 from ..runtime.device import Device
-from ..runtime.launch import launch, watch
-from ..runtime.program import Kernel, kernel
-from .plans import blocks, form, index_type, letter, streamed
+from ..runtime.launch import Launch, watch
+from ..runtime.program import kernel
+from .plans import Plans, form, index_type, letter, parameters, spread, streamed
+
+_plans = Plans()
+_BUFFERS = ("out", "x", "at", "src", "fault")  # among the names of a launch's arguments
 
 
 def check_index(op: str, index: Any) -> None:
@@ -23,23 +25,23 @@ def check_index(op: str, index: Any) -> None:
         raise DTypeError(bad(op, f"an index of {got}", "an integer array", "Convert it with .to(int64)."))
 
 
-def _kernel(op: str, kind: str, x: Array, index: Array, signature: str, itype: str, **values: Any) -> Kernel:
-    return kernel(x.device, "index", "index_op", signature, op, kind=kind, itype=index.dtype.c, index=itype,
-                  form=form(x.device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0,
-                                                "stream": False, **values})
+def _step(op: str, kind: str, x: Array, index: Array, itype: str, sizes: tuple[int, int, int], units: int, work: int,
+          args: list, nbytes: int, **values: Any) -> Launch:
+    """A launch of the kernel for ``units`` of ``work`` elements each. ``sizes``, by which parameters are looked up, are
+    those of the axis that is indexed, of the index along it, and what lies beside."""
+    device, i = x.device, letter(itype)
+    signature = "".join("P" if a in _BUFFERS else i for a in args)
+    k = kernel(device, "index", "index_op", signature, op, kind=kind, itype=index.dtype.c, index=itype,
+               form=form(device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0, "stream": False,
+                                     **values})
+    params = parameters(device, "index", x.dtype.name, kind, sizes)
+    return Launch(k, *spread(device, k, params, units, work), args, nbytes=nbytes)
 
 
 def moved(x: Array) -> dict[str, str]:
     """The template's types where elements only move: any type of their size."""
     raw = {1: "uchar", 2: "ushort", 4: "uint", 8: "ulong", 16: "ulong2"}[x.itemsize]
     return {"ctype": raw, "T": raw}
-
-
-def _sizes(device: Device, k: Kernel, units: int, work: int) -> tuple[tuple[int], tuple[int]]:
-    """Launch sizes for ``units`` of ``work`` elements each."""
-    if device.wide_core:
-        return (max(1, min(units, device.facts.compute_units * 4, -(-units * work // 2048))),), (1,)
-    return blocks(device, units, min(kernels.template("index").module.DEFAULT["many"]["local"], k.max_local), 32)
 
 
 def banded(device: Device, size: int, lines: int, length: int) -> tuple[int, int]:
@@ -66,14 +68,16 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
         index = index.reshape((1, length)).expand((outer, length))
         _along(op, out, x.reshape((outer, x.shape[axis])), index, 1, axis)
         return out
-    i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes)
-    c = letter(i)
-    k = _kernel(op, "take", x, index, "PP" + c + "P" + c + "P" + c * 5, i, **moved(x),
-                stream=inner % 16 == 0 and streamed(device, out.nbytes, x.itemsize))
-    units = outer * length
-    gsize, lsize = _sizes(device, k, units if device.wide_core else units * inner, inner)
-    launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,
-           watch(device, op), x.shape[axis], length, inner, axis, units, nbytes=2 * out.nbytes)
+    key = ("take", x._layout or layout_of(x), index._layout or layout_of(index), axis)
+    step = _plans.get(key)
+    if step is None:
+        units = outer * length
+        step = _plans.put(key, _step(
+            op, "take", x, index, index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes),
+            (x.shape[axis], units, inner), units if device.wide_core else units * inner, inner,
+            ["out", "x", "x_offset", "at", "at_offset", "fault", x.shape[axis], length, inner, axis, units],
+            2 * out.nbytes, **moved(x), stream=inner % 16 == 0 and streamed(device, out.nbytes, x.itemsize)))
+    step(out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset, watch(device, op))
     return out
 
 
@@ -107,20 +111,26 @@ def take_along(op: str, x: Array, index: Array, axis: int) -> Array:
 
 def _along(op: str, out: Array, x: Array, index: Array, axis: int, named: int) -> None:
     """Fill ``out``, contiguous; errors name the axis ``named``."""
+    key = ("along", x._layout or layout_of(x), index._layout or layout_of(index), axis, named)
+    step = _plans.get(key)
+    if step is None:
+        step = _plans.put(key, _along_step(op, out, x, index, axis, named))
+    step(out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset, watch(x.device, op))
+
+
+def _along_step(op: str, out: Array, x: Array, index: Array, axis: int, named: int) -> Launch:
     device, rank, final = x.device, x.ndim, index.shape[-1]
-    i = index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes, x.size)
-    c = letter(i)
-    k = _kernel(op, "along", x, index, "PP" + c + "P" + c + "P" + c * (3 * rank + 5), i, rank=rank, axis=axis,
-                **moved(x))
     rows, segment, segments = index.size // final, 1, final
     if device.wide_core:
         segments = min(-(-4 * device.facts.compute_units // rows), -(-final // 2048))
         segment = -(-final // segments)
         segments = -(-final // segment)
-    gsize, lsize = _sizes(device, k, rows * segments, segment)
-    launch(k, gsize, lsize, out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset,
-           watch(device, op), *index.shape, *x.strides, *index.strides, x.shape[axis], named, segment, segments,
-           rows * segments, nbytes=2 * out.nbytes)
+    length = index.shape[axis]
+    return _step(op, "along", x, index, index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes, x.size),
+                 (x.shape[axis], length, index.size // length), rows * segments, segment,
+                 ["out", "x", "x_offset", "at", "at_offset", "fault", *index.shape, *x.strides, *index.strides,
+                  x.shape[axis], named, segment, segments, rows * segments], 2 * out.nbytes, rank=rank, axis=axis,
+                 **moved(x))
 
 
 def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
@@ -135,17 +145,20 @@ def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
     if index.size == 0:
         return out.astype(x.dtype)
     src = src.astype(accumulate)
-    i = index_type(out.storage.nbytes, src.storage.nbytes, index.storage.nbytes, index.size)
-    c = letter(i)
-    rank, size = x.ndim, x.shape[axis]
-    k = _kernel(op, "along_add", out, index, "P" + c + "P" + c + "P" + c + "P" + c * (4 * rank + 4), i, rank=rank,
-                axis=axis)
-    lines = index.size // index.shape[axis]
-    band, bands = banded(device, size, lines, index.shape[axis])
-    gsize, lsize = _sizes(device, k, lines * bands, index.shape[axis])
-    launch(k, gsize, lsize, out.storage.buffer, out.offset, src.storage.buffer, src.offset, index.storage.buffer,
-           index.offset, watch(device, op), *index.shape, *out.strides, *index.strides, *src.strides, size, band, bands,
-           lines * bands, nbytes=2 * src.nbytes)
+    key = ("add", out._layout or layout_of(out), src._layout or layout_of(src), index._layout or layout_of(index), axis)
+    step = _plans.get(key)
+    if step is None:
+        length, size = index.shape[axis], x.shape[axis]
+        lines = index.size // length
+        band, bands = banded(device, size, lines, length)
+        step = _plans.put(key, _step(
+            op, "along_add", out, index, index_type(out.storage.nbytes, src.storage.nbytes, index.storage.nbytes,
+                                                    index.size),
+            (size, length, lines), lines * bands, length,
+            ["out", "out_offset", "src", "src_offset", "at", "at_offset", "fault", *index.shape, *out.strides,
+             *index.strides, *src.strides, size, band, bands, lines * bands], 2 * src.nbytes, rank=x.ndim, axis=axis))
+    step(out.storage.buffer, out.offset, src.storage.buffer, src.offset, index.storage.buffer, index.offset,
+         watch(device, op))
     return out.astype(x.dtype)
 
 
@@ -156,12 +169,13 @@ def one_hot(op: str, index: Array, classes: int) -> Array:
     if out.size == 0:
         return out
     index = index.contiguous()
-    i = index_type(out.nbytes, index.storage.nbytes)
-    c = letter(i)
-    k = _kernel(op, "one_hot", out, index, "PP" + c + "P" + c * 2, i)
-    gsize, lsize = _sizes(index.device, k, index.size, classes)
-    launch(k, gsize, lsize, out.storage.buffer, index.storage.buffer, index.offset, watch(index.device, op), classes,
-           index.size, nbytes=out.nbytes)
+    key = ("one_hot", index._layout or layout_of(index), classes)
+    step = _plans.get(key)
+    if step is None:
+        step = _plans.put(key, _step(
+            op, "one_hot", out, index, index_type(out.nbytes, index.storage.nbytes), (classes, index.size, 1),
+            index.size, classes, ["out", "at", "at_offset", "fault", classes, index.size], out.nbytes))
+    step(out.storage.buffer, index.storage.buffer, index.offset, watch(index.device, op))
     return out
 
 

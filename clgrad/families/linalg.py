@@ -8,32 +8,35 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..core import dtypes, shapes
 from ..ndarray import Array, empty, full
 from ..runtime.device import Device
 from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, blocks, check_device, form, letter, workers
+from .plans import INT_BYTES, Plans, blocks, check_device, form, letter, parameters, workers
 
-_PANEL = {"wide": 32, "many": 32}  # columns factored by one launch
-_WHOLE = {"wide": 64, "many": 128}  # matrices up to this size are factored by one launch
-_kernels = Plans()
+_kernels, _chosen = Plans(), Plans()
 
 
-def _kernel(function: str, x: Array, large: bool, unit: bool = False) -> tuple[Kernel, int]:
+def _parameters(kind: str, a: Array) -> dict[str, int]:
+    """What a stack of matrices is factored (lu, cholesky) or solved (solve) with."""
+    key = (kind, a.dtype, a.device, a.shape[0], a.shape[1])
+    return _chosen.get(key) or _chosen.put(key, parameters(a.device, "linalg", a.dtype.name, kind, key[-2:]))
+
+
+def _kernel(function: str, x: Array, params: dict[str, int], large: bool, unit: bool = False) -> tuple[Kernel, int]:
     """The kernel and its work-group size."""
     device = x.storage.device
-    key = (function, x.dtype, device, device.wide_core, large, unit)
-    return _kernels.get(key) or _kernels.put(key, _built(function, device, x.dtype, "long" if large else "int", unit))
+    key = (function, x.dtype, device, device.wide_core, params["group"], large, unit)
+    return _kernels.get(key) or _kernels.put(
+        key, _built(function, device, x.dtype, params["group"], "long" if large else "int", unit))
 
 
-def _built(function: str, device: Device, dtype: Any, index: str, unit: bool) -> tuple[Kernel, int]:
+def _built(function: str, device: Device, dtype: Any, size: int, index: str, unit: bool) -> tuple[Kernel, int]:
     check_device(device, dtype)
     i = letter(index)
     signature = {"lu": "PPP" + i * 7, "cholesky": "PPP" + i * 7, "swap": "PP" + i * 8,
                  "solve": "P" + i * 3 + "P" + i * 8}[function]
-    size = kernels.template("linalg").module.DEFAULT[form(device)]["group"]
     while True:
         built = kernel(device, "linalg", function, signature, f"linalg {function}", form=form(device), T=dtype.c,
                        index=index, group=size, unit=unit)
@@ -46,9 +49,10 @@ def _large(*arrays: Array) -> bool:
     return max(a.storage.nbytes for a in arrays) >= INT_BYTES
 
 
-def _run_factor(function: str, a: Array, pivots: Array, info: Array, k0: int, k1: int, c1: int) -> None:
+def _run_factor(function: str, a: Array, pivots: Array, info: Array, params: dict[str, int], k0: int, k1: int,
+                c1: int) -> None:
     batch, rows, columns = a.shape
-    built, size = _kernel(function, a, _large(a))
+    built, size = _kernel(function, a, params, _large(a))
     device = a.storage.device
     groups = min(batch, device.facts.compute_units * (4 if size == 1 else 64))
     launch(built, (groups * size,), (size,), a.storage.buffer, pivots.storage.buffer, info.storage.buffer, rows,
@@ -61,18 +65,18 @@ def _spread(device: Device, size: int, units: int) -> tuple[tuple[int], tuple[in
     return blocks(device, units, size, 64)
 
 
-def _run_swap(a: Array, pivots: Array, k0: int, k1: int, c0: int, c1: int) -> None:
+def _run_swap(a: Array, pivots: Array, params: dict[str, int], k0: int, k1: int, c0: int, c1: int) -> None:
     batch, rows, columns = a.shape
     if c1 == c0:
         return
-    built, size = _kernel("swap", a, _large(a))
+    built, size = _kernel("swap", a, params, _large(a))
     units = batch * -(-(c1 - c0) // (16 if size == 1 else 1))
     launch(built, *_spread(a.storage.device, size, units), a.storage.buffer, pivots.storage.buffer, rows, columns, k0,
            k1, c0, c1, pivots.shape[-1], units)
 
 
-def _run_solve(t: Array, x: Array, k0: int, k1: int, unit: bool) -> None:
-    built, size = _kernel("solve", x, _large(t, x), unit)
+def _run_solve(t: Array, x: Array, params: dict[str, int], k0: int, k1: int, unit: bool) -> None:
+    built, size = _kernel("solve", x, params, _large(t, x), unit)
     batch, _, columns = x.shape
     units = batch * -(-columns // (16 if size == 1 else 1))
     launch(built, *_spread(x.storage.device, size, units), x.storage.buffer, x.offset, *x.strides[:2],
@@ -102,16 +106,16 @@ def lu(x: Array) -> tuple[Array, Array, Array]:
 
 def _factor_lu(a: Array, pivots: Array, info: Array) -> None:
     _, rows, columns = a.shape
-    kind, count = form(a.device), pivots.shape[-1]
-    if count <= _WHOLE[kind]:
-        return _run_factor("lu", a, pivots, info, 0, count, columns)
-    for k0 in range(0, count, _PANEL[kind]):
-        k1 = min(k0 + _PANEL[kind], count)
-        _run_factor("lu", a, pivots, info, k0, k1, k1)
-        _run_swap(a, pivots, k0, k1, 0, k0)
-        _run_swap(a, pivots, k0, k1, k1, columns)
+    count, params = pivots.shape[-1], _parameters("lu", a)
+    if count <= params["whole"]:
+        return _run_factor("lu", a, pivots, info, params, 0, count, columns)
+    for k0 in range(0, count, params["panel"]):
+        k1 = min(k0 + params["panel"], count)
+        _run_factor("lu", a, pivots, info, params, k0, k1, k1)
+        _run_swap(a, pivots, params, k0, k1, 0, k0)
+        _run_swap(a, pivots, params, k0, k1, k1, columns)
         if k1 < columns:
-            _run_solve(a, a[:, :, k1:], k0, k1, True)
+            _run_solve(a, a[:, :, k1:], params, k0, k1, True)
             if k1 < rows:
                 rest = a[:, k1:, k1:]
                 rest -= a[:, k1:, k0:k1] @ a[:, k0:k1, k1:]
@@ -125,7 +129,7 @@ def exchanged(x: Array, pivots: Array, batch: shapes.Shape) -> Array:
         return a
     count = pivots.shape[-1]
     pivots = pivots.expand((*batch, count)).contiguous().reshape((-1, count))
-    _run_swap(a, pivots, 0, count, 0, a.shape[-1])
+    _run_swap(a, pivots, _parameters("lu", a), 0, count, 0, a.shape[-1])
     return a
 
 
@@ -141,12 +145,12 @@ def cholesky(x: Array) -> tuple[Array, Array]:
 
 
 def _factor_cholesky(a: Array, info: Array) -> None:
-    kind, n = form(a.device), a.shape[-1]
-    step = n if n <= _WHOLE[kind] else _PANEL[kind]
+    n, params = a.shape[-1], _parameters("cholesky", a)
+    step = n if n <= params["whole"] else params["panel"]
     unused = info.reshape((-1, 1))
     for k0 in range(0, n, step):
         k1 = min(k0 + step, n)
-        _run_factor("cholesky", a, unused, info, k0, k1, k1)
+        _run_factor("cholesky", a, unused, info, params, k0, k1, k1)
         if k1 < n:
             left, rest = a[:, k1:, k0:k1], a[:, k1:, k1:]
             rest -= left @ left.mH
@@ -161,12 +165,11 @@ def triangular(t: Array, x: Array, upper: bool, unit: bool) -> Array:
         return x
     t = t.expand((x.shape[0], *t.shape[-2:]))
     lower, solved = (t[:, ::-1, ::-1], x[:, ::-1]) if upper else (t, x)
-    n = t.shape[-1]
-    kind = form(x.device)
-    step = n if n <= _WHOLE[kind] else _PANEL[kind]
+    n, params = t.shape[-1], _parameters("solve", x)
+    step = n if n <= params["whole"] else params["panel"]
     for k0 in range(0, n, step):
         k1 = min(k0 + step, n)
-        _run_solve(lower, solved, k0, k1, unit)
+        _run_solve(lower, solved, params, k0, k1, unit)
         if k1 < n:
             rest = solved[:, k1:]
             rest -= lower[:, k1:, k0:k1] @ solved[:, k0:k1]

@@ -8,17 +8,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..ndarray import Array, from_host, full, move
 from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
-from .plans import INT_BYTES, Plans, blocks, check_device, form, index_type, letter, workers
+from .plans import INT_BYTES, Plans, check_device, form, index_type, letter, parameters, spread
 
 _MOST_TENSORS = 64  # of one launch: more would cost more in arguments than a second launch does
-_LEAST_ITEMS = 4096
 _PAD = 16  # states start on a vector of their own
 
 
@@ -146,7 +144,7 @@ class Block:
         k = kernel(self.device, "optimize", "optimize", signature, record.name, form=form(self.device), index=index,
                    ctype=self.dtype.c, T=self.compute.c, tensors=count, states=states, scalars=record.scalars,
                    reads=record.reads, lines=record.text(options))
-        chunk, gsize, lsize = self._sizes(k, sum(sizes))
+        chunk, gsize, lsize = self._sizes(k, len(sizes), sum(sizes), len(states))
         rows = [(j, offsets[m][0] + at, offsets[m][1] + at, self.places[members[m]] + at, min(chunk, n - at))
                 for j, (m, n) in enumerate(zip(part, sizes)) for at in range(0, n, chunk)]
         if not self.device.wide_core:
@@ -157,15 +155,14 @@ class Block:
         names[signature.index(i)] = len(rows)
         return _Part(Launch(k, gsize, lsize, names, traffic), (*part, *part[-1:] * (count - len(part))), table)
 
-    def _sizes(self, k: Kernel, items: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    def _sizes(self, k: Kernel, tensors: int, items: int,
+               states: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """Elements of a unit, global and local size."""
-        params = kernels.template("optimize").module.DEFAULT[form(self.device)]
+        params = parameters(self.device, "optimize", self.dtype.name, f"states{states}", (tensors, items))
+        gsize, lsize = spread(self.device, k, params, items)
         if self.device.wide_core:
-            count = workers(self.device, items, params["groups_per_unit"], _LEAST_ITEMS)
-            return max(1024, -(-items // count // 2 // _PAD) * _PAD), (count,), (1,)
-        local = min(params["local"], k.max_local)
-        gsize, lsize = blocks(self.device, items, local, params["groups_per_unit"])
-        return max(1, min(16, items // gsize[0])) * local, gsize, lsize
+            return max(1024, -(-items // gsize[0] // 2 // _PAD) * _PAD), gsize, lsize
+        return max(1, min(16, items // gsize[0])) * lsize[0], gsize, lsize
 
 
 def most_tensors(device: Device, states: int, scalars: int) -> int:

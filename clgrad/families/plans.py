@@ -15,6 +15,7 @@ from ..ndarray import INT_BYTES, Storage, no_float64
 from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.launch import Launch
+from ..runtime.program import Kernel
 
 _MOST_PLANS = 4096
 
@@ -107,6 +108,15 @@ def blocks(device: Device, items: int, local: int, per_unit: int) -> tuple[tuple
     """Global and local size of a many-core launch over ``items``, capped: kernels walk in grid strides."""
     groups = max(1, min(-(-items // local), device.facts.compute_units * per_unit))
     return (groups * local,), (local,)
+
+
+def spread(device: Device, k: Kernel, params: dict[str, int], units: int,
+           work: int = 1) -> tuple[tuple[int], tuple[int]]:
+    """Global and local size for ``units`` of ``work`` elements each, by a family's parameters: ``groups_per_unit``;
+    ``least`` elements of a wide-core work-item; ``local`` work-items of a many-core group, if the kernel allows."""
+    if device.wide_core:
+        return (max(1, min(units, workers(device, units * work, params["groups_per_unit"], params["least"]))),), (1,)
+    return blocks(device, units, min(params["local"], k.max_local), params["groups_per_unit"])
 
 
 def group_size(device: Device, rows: int, length: int, local: int) -> int:

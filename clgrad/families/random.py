@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
 from ..core.shapes import contiguous_strides
-from ..ndarray import Array, empty
+from ..ndarray import Array, empty, layout_of
 from ..runtime.device import Device
-from ..runtime.launch import launch
+from ..runtime.launch import Launch
 from ..runtime.program import Kernel, kernel
 from .generator import Generator, chosen
-from .plans import form, index_type, letter, workers
+from .plans import Plans, form, index_type, letter, parameters, spread
 
 Shape = tuple[int, ...]
 _MANTISSA = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}  # integers up to 2**these are exact
 _LARGEST = {"bfloat16": 255 * 2.0**120, "float16": 65504.0, "float32": (2 - 2.0**-23) * 2.0**127,
             "float64": (2 - 2.0**-52) * 2.0**1023}
+_plans = Plans()
 
 
 def counters(kind: str, dtype: DType, n: int) -> int:
@@ -48,21 +48,28 @@ def fill(kind: str, shape: Shape, dtype: DType, device: Device, generator: Gener
     seed, offset = stream.advance(counters(kind, dtype, n))
     if n == 0:
         return out
-    index = index_type(out.nbytes)
-    params = kernels.template("random").module.DEFAULT[form(device)]
-    k = kernel(device, "random", f"random_{kind}", "P" + letter(index) + "IILL" + signature, kind, kind=kind,
-               ctype=dtype.c, index=index, form=form(device), **params)
-    gsize, lsize = sizes(device, k, n, 1024)
-    launch(k, gsize, lsize, out.storage.buffer, n, seed & 0xFFFFFFFF, seed >> 32, offset, 0, *args, nbytes=out.nbytes)
+    key = (kind, dtype, device, n, signature)
+    step = _plans.get(key)
+    if step is None:
+        step = _plans.put(key, _plan(kind, dtype, device, n, signature, index_type(out.nbytes)))
+    step(out.storage.buffer, seed & 0xFFFFFFFF, seed >> 32, offset, *args)
     return out
 
 
-def sizes(device: Device, k: Kernel, n: int, least: int) -> tuple[tuple[int], tuple[int]]:
-    """Global and local size; ``least`` is the least work of a work-item on a CPU."""
-    if device.wide_core:
-        return (workers(device, n, 4, least),), (1,)
-    local = min(128, k.max_local)
-    return (local * max(1, min(-(-n // (4 * local)), device.facts.compute_units * 16)),), (local,)
+def _plan(kind: str, dtype: DType, device: Device, n: int, signature: str, index: str, arrays: int = 1) -> Launch:
+    """The launch that fills ``n`` elements. It takes the memory, both halves of the seed, the counter to begin at, and
+    the kind's own arguments, which ``signature`` has a letter each for."""
+    params = parameters(device, "random", dtype.name, kind, (n,))
+    k = kernel(device, "random", f"random_{kind}", "P" + letter(index) + "IILL" + signature, kind, kind=kind,
+               ctype=dtype.c, index=index, form=form(device), lanes=params["lanes"])
+    gsize, lsize = sizes(device, k, n, params)
+    own = [f"a{i}" for i in range(len(signature))]
+    return Launch(k, gsize, lsize, ["out", n, "low", "high", "offset", 0, *own], nbytes=arrays * n * dtype.itemsize)
+
+
+def sizes(device: Device, k: Kernel, n: int, params: dict[str, int]) -> tuple[tuple[int], tuple[int]]:
+    """Global and local size; a many-core work-item makes four elements at least."""
+    return spread(device, k, params, n if device.wide_core else -(-n // 4))
 
 
 def _reals(kind: str, shape: Shape, dtype: DType, device: Device, generator: Generator | None, *args: float,
@@ -294,12 +301,11 @@ def dropout(x: Array, p: float, factor: float, seed: int, offset: int, *, out: A
     out = empty(x.shape, x.dtype, x.device) if out is None else out
     if not x.size:
         return out
-    index, d = index_type(x.storage.nbytes), "d" if x.dtype is dtypes.float64 else "f"
-    i = letter(index)
-    params = kernels.template("random").module.DEFAULT[form(x.device)]
-    k = kernel(x.device, "random", "random_dropout", f"P{i}IILLf{d}P{i}", "dropout", kind="dropout", ctype=x.dtype.c,
-               index=index, form=form(x.device), **params)
-    gsize, lsize = sizes(x.device, k, x.size, 1024)
-    launch(k, gsize, lsize, out.storage.buffer, x.size, seed & 0xFFFFFFFF, seed >> 32, offset, 0, p, factor,
-           x.storage.buffer, x.offset, nbytes=2 * x.nbytes)
+    key = x._layout or layout_of(x)
+    step = _plans.get(key)
+    if step is None:
+        index = index_type(x.storage.nbytes)
+        signature = ("fd" if x.dtype is dtypes.float64 else "ff") + "P" + letter(index)
+        step = _plans.put(key, _plan("dropout", x.dtype, x.device, x.size, signature, index, 2))
+    step(out.storage.buffer, seed & 0xFFFFFFFF, seed >> 32, offset, p, factor, x.storage.buffer, x.offset)
     return out

@@ -8,11 +8,12 @@
 ##
 ## Units lie side by side, so vectors run along j (wide) and neighbours read neighbours (many).
 <%!
-    PARAMS = {"local": (64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    PARAMS = {"local": (64, 128, 256), "groups_per_unit": (1, 2, 4, 8, 16, 32),
+              "least": (256, 1024, 4096)}  # wide: elements of a work-item
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 1024}, "many": {"local": 128, "groups_per_unit": 16}}
 
     def valid(params, facts):
-        return params["local"] <= facts.max_work_group_size
+        return params.get("local", 1) <= facts.max_work_group_size
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module

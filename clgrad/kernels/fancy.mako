@@ -9,6 +9,18 @@
 ## o, rows[b] and i are each a linear position over a group of x's axes (those before, those indexed, those after); its
 ## sizes and strides say where it lies, so x may have any memory order. An index out of range touches no memory: it is
 ## written to `fault`, which the host reads at its next synchronisation.
+<%!
+    PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (1, 2, 4, 8, 16, 32, 64),
+              "least": (512, 2048, 8192),  # wide: elements of a work-item
+              "bands": (1, 2, 4, 8, 128, 512, 2048),  # parts of the rows, a compute unit: each part reads all of the index
+              "strip": (128, 512, 2048),  # wide: elements behind the indexed axes that one work-item takes
+              "listed": (1 << 10, 1 << 12, 1 << 14, 1 << 16)}  # wide: rows from which on they are listed (bucket.mako)
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 2048, "bands": 4, "strip": 512, "listed": 1 << 12},
+               "many": {"groups_per_unit": 32, "local": 128, "bands": 512}}
+
+    def valid(params, facts):
+        return params.get("local", 1) <= facts.max_work_group_size
+%>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
     GROUPS = ("o", "k", "i")

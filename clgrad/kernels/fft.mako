@@ -18,8 +18,12 @@
 <%!
     import math
 
-    PARAMS = {"group": (32, 64, 128, 256), "points": (512, 1024, 2048, 4096)}
-    DEFAULT = {"wide": {"points": 2048}, "many": {"group": 128, "points": 2048}}
+    PARAMS = {"points": (512, 1024, 2048, 4096),  # of a line that one launch transforms, if local memory holds so many
+              "groups_per_unit": (2, 4, 8, 16, 32),
+              "split": (128, 256, 512, 1024),  # wide: points from which on a few lines are split, to fill vector lanes
+              "group": (32, 64, 128, 256)}
+    DEFAULT = {"wide": {"points": 2048, "groups_per_unit": 4, "split": 256},
+               "many": {"points": 2048, "groups_per_unit": 16, "group": 128}}
     LANES = {"float": 8, "double": 4}
     RADICES = (2, 3, 4, 5, 7, 8)  # those with a butterfly of their own; others are summed term by term
 
@@ -30,7 +34,7 @@
     WRITE = {"plain": 0, "pairs": 1, "unfolded": 2}
 
     def valid(params, facts):
-        return params.get("points", 0) * 32 <= facts.local_mem_size
+        return params.get("group", 1) <= facts.max_work_group_size
 
     def numbers(r):
         """Cosine and sine of 2 pi k / r."""

@@ -8,11 +8,12 @@
 ## A negative index counts from the end. One that is out of range touches no memory: it is written to `fault`, which the
 ## host reads at its next synchronisation, and the element becomes zero.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (1, 2, 4, 8, 16, 32, 64),
+              "least": (512, 2048, 8192)}  # wide: elements of a work-item
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 2048}, "many": {"groups_per_unit": 32, "local": 128}}
 
     def valid(params, facts):
-        return params["local"] <= facts.max_work_group_size
+        return params.get("local", 1) <= facts.max_work_group_size
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module

@@ -11,11 +11,12 @@
 ## The update's statements come from its record, in which REAL is the type that a walk computes in, a vector or a scalar;
 ## parameters stored as half are computed in float, with float states. `reads` are numbers that lie on the device.
 <%!
-    PARAMS = {"local": (64, 128, 256), "groups_per_unit": (4, 8, 16)}
-    DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4}, "many": {"local": 256, "groups_per_unit": 16}}
+    PARAMS = {"local": (64, 128, 256), "groups_per_unit": (1, 2, 4, 8, 16, 32),
+              "least": (1024, 4096, 16384)}  # wide: elements of a work-item
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 4096}, "many": {"local": 256, "groups_per_unit": 16}}
 
     def valid(params, facts):
-        return params["local"] <= facts.max_work_group_size
+        return params.get("local", 1) <= facts.max_work_group_size
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module

@@ -17,12 +17,15 @@
 #
 # reproducible.mako says what keeps the bits equal.
 
-PARAMS = {"lanes": (1, 4, 8, 16)}   # 128-bit counters that a work-item turns at once
-DEFAULT = {"wide": {"lanes": 16}, "many": {"lanes": 1}}
+PARAMS = {"lanes": (4, 8, 16),   # wide: 128-bit counters that a work-item turns at once
+          "groups_per_unit": (2, 4, 8, 16, 32),
+          "least": (256, 1024, 4096, 16384),   # wide: elements of a work-item
+          "local": (32, 64, 128, 256)}
+DEFAULT = {"wide": {"lanes": 16, "groups_per_unit": 4, "least": 1024},
+           "many": {"lanes": 1, "groups_per_unit": 16, "local": 128}}
 
 def valid(params, facts):
-    """`facts` do not matter: no local memory, no barrier, any global and local size."""
-    return (params["lanes"] == 1) == (params["form"] == "many")
+    return params.get("local", 1) <= facts.max_work_group_size
 
 SHIFT = {"float": 8, "half": 21, "double": 11}   # bits that a uniform number has no room for
 UNSIGNED = {"char": "uchar", "short": "ushort", "int": "uint", "long": "ulong"}

@@ -11,11 +11,13 @@
 ##                                linear, cubic  (o + 1/2) * scale - 1/2, or o * scale with corners aligned
 ## Cubic weights are Keys' (1981) with a = -3/4; positions beyond the ends repeat them.
 <%!
-    PARAMS = {"local": (32, 64, 128, 256)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 128}}
+    PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (2, 4, 8, 16, 32),
+              "least": (1024, 4096, 16384),  # wide: elements of a work-item, times what each reads
+              "lines": (1, 4, 8, 16)}  # wide: outer lines for which positions are worked out once
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 4096, "lines": 8}, "many": {"local": 128, "groups_per_unit": 32}}
 
     def valid(params, facts):
-        return params["local"] <= facts.max_work_group_size
+        return params.get("local", 1) <= facts.max_work_group_size
 
     TAPS = {"nearest": 1, "nearest-exact": 1, "linear": 2, "cubic": 4}
 %>

@@ -25,7 +25,8 @@ from ..runtime.device import device as find_device
 from ..runtime.guarded import GuardedPool
 from ..runtime.tuned import Params, Problem
 from ..testing import TOLERANCE
-from .problems import Hosts, Tunable, draws, tunable
+from .problems import tunable
+from .tunable import Hosts, Tunable, draws
 
 _BATCH_SECONDS = 4e-3  # of one sample: many times the clock's and the queue's own cost
 _MOST_CALLS = 500

@@ -15,8 +15,9 @@ from ..runtime.device import Device
 from ..runtime.device import device as find_device
 from ..runtime.tuned import Problem
 from . import database, report
-from .problems import TUNABLES, Tunable, tunable
+from .problems import TUNABLES, tunable
 from .recorder import recorded
+from .tunable import Tunable
 from .tuner import Options, Result, Tuner
 
 _LEAST_SECONDS = 2.0  # of one problem

@@ -1,17 +1,11 @@
-"""What can be tuned: for each kernel family how to make a problem's operands, run it, and know the right result.
-
-A ``Tunable`` is data and a few short functions. The parameters are not among them: they stand in the kernel's own
-file, and the family itself asks :func:`clgrad.runtime.tuned.params` for them when it plans a launch. Operands are NumPy
-arrays whose strides are the layout that is meant.
-"""
+"""What can be tuned: matrix products, reductions, norms, attention and convolutions; and the list of all families."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -19,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes
 from ..core.errors import bad
 from ..families.attention import Options
 from ..families.matmul import matmul
@@ -32,67 +25,8 @@ from ..ops.scan import cumsum
 from ..ops.softmax import log_softmax, logsumexp, softmax, softmax_backward
 from ..ops.sort import sort
 from ..runtime.tuned import Params, Problem
-
-Hosts = tuple[np.ndarray, ...]
-
-
-@dataclass(frozen=True)
-class Tunable:
-    """A family that can be tuned.
-
-    ``names`` are the sizes of a problem in order; ``layouts`` what its layout may be, the first being the usual one.
-    ``operands(problem, draw)`` makes them, ``draw(shape)`` being random numbers of the problem's dtype;
-    ``run(problem, *arrays)`` computes on the device, ``reference(problem, *hosts)`` in float64 on the host.
-    ``work`` is in flops or bytes, as ``unit`` says. ``odd`` gives sizes around the edges of a candidate's tiles.
-    ``common`` is what is tuned when nothing is asked for by name.
-    """
-
-    family: str
-    names: tuple[str, ...]
-    layouts: tuple[str, ...]
-    operands: Callable[[Problem, Callable[..., np.ndarray]], Hosts]
-    run: Callable[..., Any]
-    reference: Callable[..., Any]
-    work: Callable[[Problem], float]
-    odd: Callable[[Problem, Params], Sequence[tuple[int, ...]]]
-    common: tuple[Problem, ...]
-    unit: str = "GFLOP/s"
-    chooses: bool = False  # whether the family chooses by the problem where no row is found, rather than by DEFAULT
-    space: Callable[[str, str, Any], list[Params]] | None = None  # (form, dtype, facts), where no template has one
-    default: Params | None = None  # likewise
-    spoilt: tuple[int, ...] | None = None  # operands among which NaN must show in the result; None for all
-    nan_spreads: bool = False  # whether NaN may show in more places than in the reference
-    source: str = ""  # likewise: the kernel's text
-
-    def parse(self, sizes: str) -> tuple[int, ...]:
-        """Sizes from text as 512x512x64; those that are missing at the end are 1."""
-        try:
-            given = tuple(int(part) for part in sizes.lower().replace(",", "x").split("x"))
-        except ValueError:
-            given = ()
-        if not 0 < len(given) <= len(self.names) or any(n < 1 for n in given):
-            raise ValueError(bad("tune", f"sizes {sizes!r} for {self.family}", "x".join(self.names),
-                                 "Give whole numbers with an x between them, as 512x512x64."))
-        return given + (1,) * (len(self.names) - len(given))
-
-
-def problems(family: str, dtype: str, layout: str, *sizes: tuple[int, ...]) -> tuple[Problem, ...]:
-    """Problems of one dtype and layout."""
-    return tuple(Problem(family, dtype, layout, s) for s in sizes)
-
-
-def draws(problem: Problem) -> Callable[..., np.ndarray]:
-    """Random numbers of a problem's dtype, the same for the same problem."""
-    rng = np.random.default_rng(zlib.crc32(str(problem).encode()))
-    d = dtypes.dtype(problem.dtype)
-
-    def draw(shape: tuple[int, ...], low: float = -1.0, high: float = 1.0) -> np.ndarray:
-        if d.kind in "iu":
-            return rng.integers(max(-50, np.iinfo(d.np).min), 50, shape).astype(d.np)
-        return rng.uniform(low, high, shape).astype(d.np)
-
-    return draw
-
+from .further import FURTHER
+from .tunable import Hosts, Tunable, beyond, itself, problems, reference, touched
 
 # Matrix products -----------------------------------------------------------------------------------------------------
 
@@ -146,18 +80,8 @@ def _dim(p: Problem) -> int:
     return 0 if p.layout.endswith("columns") else 1
 
 
-def _beyond(params: Params) -> int:
-    """A size that no tile or strip divides. Thresholds in bytes are parameters, too: hence the limit."""
-    return min(max(params.values()), 4096) + 1
-
-
 def _few_lines(p: Problem, params: Params) -> Sequence[tuple[int, int]]:
-    return (1, 1), (1, 613), (37, 31), (3, _beyond(params)), (_beyond(params), 5)
-
-
-def _touched(p: Problem, times: int) -> float:
-    """Bytes, where each element is read or written so many times."""
-    return float(times * prod(p.sizes) * dtypes.dtype(p.dtype).itemsize)
+    return (1, 1), (1, 613), (37, 31), (3, beyond(params)), (beyond(params), 5)
 
 
 def _grid(n: int) -> tuple[int, int]:
@@ -176,14 +100,14 @@ def _elementwise_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
 
 ELEMENTWISE = Tunable(
     "elementwise", ("elements",), ("flat", "strided"), _elementwise_operands,
-    run=lambda p, x, y: add(x, y), reference=lambda p, x, y: add.op.ref(x, y), work=lambda p: _touched(p, 3),
+    run=lambda p, x, y: add(x, y), reference=lambda p, x, y: add.op.ref(x, y), work=lambda p: touched(p, 3),
     odd=lambda p, params: ((1,), (37,), (4097,), (70001,)), unit="GB/s",
     common=(*problems("elementwise", "float32", "flat", (1 << 24,), (1 << 20,), (1 << 16,)),
             *problems("elementwise", "float32", "strided", (1 << 22,))))
 
 REDUCE = Tunable(
     "reduce", ("lines", "length"), ("rows", "columns"), _lines,
-    run=lambda p, x: total(x, _dim(p)), reference=lambda p, x: total.op.ref(x, _dim(p)), work=lambda p: _touched(p, 1),
+    run=lambda p, x: total(x, _dim(p)), reference=lambda p, x: total.op.ref(x, _dim(p)), work=lambda p: touched(p, 1),
     odd=_few_lines, unit="GB/s",
     common=(*problems("reduce", "float32", "rows", (1, 1 << 24), (4096, 4096), (4096, 256)),
             *problems("reduce", "float32", "columns", (4096, 4096), (256, 4096))))
@@ -191,7 +115,7 @@ REDUCE = Tunable(
 SCAN = Tunable(
     "scan", ("lines", "length"), ("rows", "columns"), _lines,
     run=lambda p, x: cumsum(x, _dim(p)), reference=lambda p, x: cumsum.op.ref(x, _dim(p)),
-    work=lambda p: _touched(p, 2), odd=_few_lines, unit="GB/s",
+    work=lambda p: touched(p, 2), odd=_few_lines, unit="GB/s",
     common=problems("scan", "float32", "rows", (1, 1 << 22), (1024, 4096)))
 
 # By kind: the record, and how many arrays it takes.
@@ -210,14 +134,14 @@ def _softmax_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
 SOFTMAX = Tunable(
     "softmax", ("lines", "length"), tuple(f"{kind}/{along}" for kind in _SOFTMAXES for along in ("rows", "columns")),
     _softmax_operands, run=lambda p, *a: _softmax_of(p)[0](*a, _dim(p)),
-    reference=lambda p, *a: _softmax_of(p)[0].op.ref(*a, _dim(p)), work=lambda p: _touched(p, 1 + _softmax_of(p)[1]),
+    reference=lambda p, *a: _softmax_of(p)[0].op.ref(*a, _dim(p)), work=lambda p: touched(p, 1 + _softmax_of(p)[1]),
     odd=_few_lines, unit="GB/s",
     common=problems("softmax", "float32", "softmax/rows", (4096, 1024), (1024, 128)))
 
 SORT = Tunable(
     "sort", ("lines", "length"), ("lines",), _lines,
     run=lambda p, x: sort(x, 1), reference=lambda p, x: (np.sort(x, 1), np.argsort(x, 1, kind="stable")),
-    work=lambda p: _touched(p, 2), odd=_few_lines, unit="GB/s",
+    work=lambda p: touched(p, 2), odd=_few_lines, unit="GB/s",
     common=problems("sort", "float32", "lines", (1 << 14, 256), (1 << 16, 32)))
 
 RADIX = replace(SORT, family="radix",
@@ -243,19 +167,11 @@ def _norm(p: Problem, f: Any, *arrays: Any) -> Any:
 
 NORM = Tunable(
     "norm", ("rows", "length"), ("layer/forward", "layer/backward"), _norm_operands,
-    run=lambda p, *a: _norm(p, _itself, *a), reference=lambda p, *a: _norm(p, _reference, *a),
-    work=lambda p: _touched(p, 2 if p.layout == "layer/forward" else 3),
-    odd=lambda p, params: ((1, 37), (31, 613), (5, _beyond(params))), unit="GB/s",
+    run=lambda p, *a: _norm(p, itself, *a), reference=lambda p, *a: _norm(p, reference, *a),
+    work=lambda p: touched(p, 2 if p.layout == "layer/forward" else 3),
+    odd=lambda p, params: ((1, 37), (31, 613), (5, beyond(params))), unit="GB/s",
     common=(*problems("norm", "float32", "layer/forward", (4096, 1024), (1024, 256)),
             *problems("norm", "float32", "layer/backward", (4096, 1024), (1024, 256))))
-
-
-def _itself(op: Any) -> Any:
-    return op
-
-
-def _reference(op: Any) -> Any:
-    return op.op.ref
 
 
 def _attention_options(p: Problem) -> Options:
@@ -287,7 +203,7 @@ def _attention_work(p: Problem) -> float:
 ATTENTION = Tunable(
     "attention", ("heads", "L", "S", "E", "F"),
     tuple(kind + causal for kind in ("forward", "backward") for causal in ("", "/causal")), _attention_operands,
-    run=lambda p, *a: _attention(p, _itself, *a), reference=lambda p, *a: _attention(p, _reference, *a),
+    run=lambda p, *a: _attention(p, itself, *a), reference=lambda p, *a: _attention(p, reference, *a),
     work=_attention_work, spoilt=(),
     odd=lambda p, params: ((1, 1, 1, 1, 1), (3, 37, 41, 17, 5), (2, params["rows"] + 1, params["columns"] + 1, 32, 32)),
     common=problems("attention", "float32", "forward", (32, 128, 128, 64, 64), (8, 1024, 1024, 64, 64)))
@@ -348,7 +264,7 @@ def _layer(kind: str, taps: int, stride: int = 1, groups: int = 1) -> str:
 
 CONV = Tunable(
     "conv", ("N", "C", "O", "D", "H", "W"), tuple(_layer(kind, 3) for kind in ("forward", "input", "weight")),
-    _conv_operands, run=lambda p, *a: _conv(p, _itself, *a), reference=lambda p, *a: _conv(p, _reference, *a),
+    _conv_operands, run=lambda p, *a: _conv(p, itself, *a), reference=lambda p, *a: _conv(p, reference, *a),
     work=_conv_work, odd=_conv_odd, spoilt=(0,), nan_spreads=True,
     common=tuple(q for kind in ("forward", "input", "weight") for q in problems(
         "conv", "float32", _layer(kind, 3), (16, 64, 64, 1, 32, 32), (16, 256, 256, 1, 8, 8))))
@@ -356,7 +272,7 @@ CONV = Tunable(
 WINOGRAD = replace(CONV, family="winograd", common=tuple(replace(p, family="winograd") for p in CONV.common))
 
 TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, WINOGRAD, ATTENTION, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, NORM, SORT,
-                                 RADIX)
+                                 RADIX, *FURTHER)
 
 
 def tunable(name: str) -> Tunable:

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.tuned import Choice, Database, Place, Problem, Row
-from .problems import TUNABLES, Tunable, tunable
+from .problems import TUNABLES, tunable
+from .tunable import Tunable
 from .tuner import Result, Run
 
 _WIDTH = 24

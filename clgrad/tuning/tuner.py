@@ -16,9 +16,10 @@ from ..runtime import tuned
 from ..runtime.device import Device
 from ..runtime.tuned import Params, Place, Problem, Row
 from . import database, space
-from .problems import Tunable, tunable
+from .problems import tunable
 from .process import Child, Failed
 from .search import Ranking, Search, frozen
+from .tunable import Tunable
 
 MARGIN = 0.03  # a candidate must be faster than the best so far by more than this, beyond the spread
 _QUICK, _CAREFUL, _FINAL = 3, 9, 21  # rounds of timing

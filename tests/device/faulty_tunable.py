@@ -11,7 +11,7 @@ import numpy as np
 from clgrad.ndarray import Array, Storage
 from clgrad.runtime import program, tuned
 from clgrad.runtime.launch import launch
-from clgrad.tuning.problems import Tunable, problems
+from clgrad.tuning.tunable import Tunable, problems
 
 FAULTS = ("none", "slow", "wrong", "behind", "before", "operand", "unwritten", "nan", "odd", "hang", "crash", "refused",
           "fast")
