@@ -45,7 +45,7 @@ def _fill(kind: str, real: DType, shape: Shape, dtype: DType, device: Device, ge
                numbers.replace("n", i), op or kind, kind=kind, ctype=dtype.c, real=real.c, index=index,
                form=form(device))
     places = [v for a in arrays for v in (a.storage.buffer, a.offset, int(a.size > 1))]
-    gsize, lsize = sizes(device, k, n, kernels.template("sample").module.DEFAULT[form(device)])
+    gsize, lsize = sizes(device, k, n, kernels.template("sample").module.SIZES[form(device)])
     launch(k, gsize, lsize, out.storage.buffer, n, seed & 0xFFFFFFFF, seed >> 32, offset, *places, *args,
            nbytes=out.nbytes)
     return out

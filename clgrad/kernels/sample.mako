@@ -15,7 +15,7 @@
 # 0.84 (poisson) or 0.65 (tail) at least. Its test is made of reproducible.mako's functions alone, hence falls the same on every device.
 
 BOUND = 64
-DEFAULT = {"wide": {"groups_per_unit": 4, "least": 64}, "many": {"groups_per_unit": 16, "local": 128}}
+SIZES = {"wide": {"groups_per_unit": 4, "least": 64}, "many": {"groups_per_unit": 16, "local": 128}}
 %>
 <%namespace name="r" file="reproducible.mako"/>\
 <%
