@@ -1,7 +1,11 @@
-## Functions as expressions that hold for vectors: those of float that CPU drivers call element by element, within 2 ulp,
-## and such as OpenCL C has not, for every type. Selections, not fmin and fmax, limit arguments: NaN passes through. The
-## polynomials are minimax fits of the functions named beside them; exp and log, which drivers have for vectors, are
-## theirs.
+## Functions as expressions that hold for vectors: those of float that CPU drivers call element by element, or that take
+## fewer instructions here, within 2 ulp; and such as OpenCL C has not, for every type. Selections, not fmin and fmax,
+## limit arguments: NaN passes through. The polynomials are minimax fits of the functions named beside them; log, which
+## drivers have for vectors, is theirs.
+##
+## An exponential is 2 to the n times the exponential of r, |r| <= log(2) / 2: adding 1.5 * 2^23 rounds to the integer n
+## and leaves it, with the bias of a float's exponent, in the low bits of t, which a shift makes a float. The two parts
+## of log(2) take n of them from the argument exactly.
 <%!
     import re
 
@@ -16,25 +20,47 @@
            -0.0008020831155590713, 7.88908582762815e-05)   # erf(sqrt(z)) / sqrt(z) - 1 for z in [0, 1]
     ERFC = (0.0003536091244313866, 1.1270405054092407, 0.6382248997688293, 0.10303806513547897, -0.0218056607991457,
             0.002939695492386818, -0.00018558323790784925)  # -log(erfc(x)) for x in [1, 4]
-    TANH = (-0.33333277702331543, 0.13331328332424164, -0.05372919887304306, 0.020601915195584297,
-            -0.005660697352141142)                          # (tanh(sqrt(z)) / sqrt(z) - 1) / z for z in [0, 0.4]
-
-    NORMAL = ((0.5, 0.43724995851516724, 0.18246105313301086, 0.040372274816036224, 0.004077563993632793),
+    NORMAL = ((1.2533141374588013, 1.0960230827331543, 0.45736202597618103, 0.10119828581809998, 0.010220937430858612),
               (1.0, 1.6723848581314087, 1.1992876529693604, 0.4674270451068878, 0.10120509564876556,
-               0.010220808908343315))                   # P(N > x) * exp(x * x / 2) for x in [0, 14]
+               0.010220808908343315))                   # P(N > x) / (density of N at x) for x in [0, 14]
 
     EXP = (1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368714712560177,
            0.0013814602280035615)                       # exp(x) for x in [-log(2) / 2, log(2) / 2]
 
+    def parts(lift):
+        """Statements: b is n log(2) + r, and the low bits of t are those of the exponent of 2 to the n + lift."""
+        magic = 12582912 + 127 + lift
+        return f"""
+    const T t = b * K(1.442695041) + K({magic}.0), n = t - K({magic}.0);
+    const T r = (b - n * K(0.693359375)) - n * K(-0.00021219444);"""
+
+    def falling(x, lift=24):
+        """Statements: `e` is the exponential of what is at most 70. Its parts are 2 to the n + 24, in reach of a float
+        for the least n, and the polynomial's 2 to the -24."""
+        return f"""
+    const T b = ({x} < K(-104.0)) ? K(-104.0) : {x};{parts(lift)}
+    const T e = {horner("r", *(c * 2.0 ** -lift for c in EXP))} * AS_T(AS_INT(t) << 23);"""
+
     BODIES = {
+        # up to 2 to the 128 by an n one less; the least in two steps
+        "exp": f"""
+    const T a = (x < K(-104.0)) ? K(-104.0) : x, b = (a > K(88.8)) ? K(88.8) : a;{parts(-1)}
+    const INT low = b < K(-64.0), more = low ? (INT)(64) : (INT)(0);
+    const T e = {horner("r", *(c * 2 for c in EXP))} * AS_T((AS_INT(t) + more) << 23);
+    return low ? e * K({2.0 ** -64!r}) : e;""",
+        "normal_density": f"""
+    const T y = K(-0.5) * x * x;{falling("y")}
+    return K(0.3989422804014327) * e;""",
         "erf": f"""
-    const T a = fabs(x), z = x * x, b = (a > K(4.0)) ? K(4.0) : a;
-    const T tail = ONE - exp(-{horner("b", *ERFC)});
-    return (a < ONE) ? x + x * {horner("z", *ERF)} : copysign(tail, x);""",
+    const T a = fabs(x), z = x * x, c = (a > K(4.0)) ? K(4.0) : a;
+    const T y = -{horner("c", *ERFC)};{falling("y")}
+    return (a < ONE) ? x + x * {horner("z", *ERF)} : copysign(ONE - e, x);""",
+        # by m = exp(2|x|) - 1 = 2^n (exp(r) - 1) + 2^n - 1 as m / (m + 2)
         "tanh": f"""
-    const T a = fabs(x), z = x * x;
-    const T tail = ONE - K(2.0) / (exp(a + a) + ONE);
-    return (a < K(0.6)) ? x * (ONE + z * {horner("z", *TANH)}) : copysign(tail, x);""",
+    const T a = fabs(x), y = a + a, b = (y > K(18.1)) ? K(18.1) : y;{parts(0)}
+    const T s = AS_T(AS_INT(t) << 23), q = r + r * r * {horner("r", *EXP[2:])};
+    const T m = s * q + (s - ONE);
+    return copysign(m / (m + K(2.0)), x);""",
         # what rounding 1 + x took away, by the logarithm's slope there
         "log1p": """
     const T u = ONE + x, l = log(u);
@@ -42,42 +68,49 @@
     return (x == ZERO) ? x : ((u > ZERO && u < K(1e38)) ? all : l);""",
     }
 
-    # P(N <= x) of a normal N, without cancellation for negative x
+    # the density of a normal N, and P(N <= x), without cancellation for negative x
     NEW = {
+        "normal_density": dict.fromkeys(("float", "double"), """
+    return K(0.3989422804014327) * exp(K(-0.5) * x * x);"""),
         "normal_below": {"float": f"""
     const T a = fabs(x), b = (a > K(14.0)) ? K(14.0) : a;
-    const T tail = exp(K(-0.5) * x * x) * ({horner("b", *NORMAL[0])} / {horner("b", *NORMAL[1])});
+    const T tail = normal_density(x) * ({horner("b", *NORMAL[0])} / {horner("b", *NORMAL[1])});
     return (x > ZERO) ? ONE - tail : tail;""", "double": """
     return K(0.5) * erfc(x * K(-0.7071067811865476));"""},
     }
 
     def used(expr, T, form):
-        """Name and body of those of the functions that an expression calls."""
-        found = {n: body for n, body in BODIES.items() if form == "wide" and T == "float"}
-        found |= {n: body[T] for n, body in NEW.items() if T in body}
-        return {n: body for n, body in found.items() if re.search(rf"\b{n}\(", expr)}
+        """Name and body of those of the functions that an expression calls, those first that others call."""
+        found = {n: body[T] for n, body in NEW.items() if T in body}
+        if form == "wide" and T == "float":
+            found = {**BODIES, **{n: found[n] for n in found if n not in BODIES}}
+        calls = lambda n, body: re.search(rf"\b{n}\(", body)
+        return {n: body for i, (n, body) in enumerate(found.items())
+                if calls(n, expr) or any(calls(n, b) and calls(o, expr) for o, b in list(found.items())[i + 1:])}
 
     def text(functions, w):
         """The functions for vectors of w, where T, K, ZERO and ONE are defined for these."""
-        return "".join(f"static inline T {n}_{w}(T x)\n{{{body}\n}}\n#define {n} {n}_{w}\n"
-                       for n, body in functions.items())
+        v = "" if w == 1 else w
+        bits = {"INT": f"int{v}", "AS_INT": f"as_int{v}", "AS_T": f"as_float{v}"} if functions else {}
+        types = "".join(f"#undef {name}\n#define {name} {t}\n" for name, t in bits.items())
+        return types + "".join(f"static inline T {n}_{w}(T x)\n{{{body}\n}}\n#define {n} {n}_{w}\n"
+                                for n, body in functions.items())
 
     def softly(vec, T):
-        """exp_soft(x) for vectors of this type: exp(x) for x up to 88, where a float below 2 to the -126 is zero. A float
-        is 2 to the n, n in the low bits of `t`, times the exponential of what is left, which the two parts of log(2)
-        take from x exactly; a NaN stays one."""
+        """exp_soft(x) for vectors of this type: exp(x) for x up to 70."""
         if T != "float":
             return f"static inline {vec} exp_soft({vec} x) {{ return exp(x); }}\n"
-        whole = vec.replace("float", "int")
-        return f"""#define K(v) v##f
-static inline {vec} exp_soft({vec} x)
-{{
-    const {vec} t = x * 1.442695041f + 12582912.0f, n = t - 12582912.0f;
-    const {vec} r = (x - n * 0.693359375f) - n * -0.00021219444f;
-    const {vec} part = {horner("r", *EXP)};
-    const {vec} v = part * as_{vec}((as_{whole}(t) << 23) + 0x3f800000);
-    return (x < -87.33654f) ? ({vec})(0) : v;
+        return f"""#define T {vec}
+#define K(v) ((T)(v##f))
+#define AS_INT as_{vec.replace("float", "int")}
+#define AS_T as_{vec}
+static inline T exp_soft(T x)
+{{{falling("x")}
+    return e;
 }}
+#undef T
 #undef K
+#undef AS_INT
+#undef AS_T
 """
 %>

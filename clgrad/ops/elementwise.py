@@ -508,7 +508,8 @@ kept_backward = elementwise("kept_backward", "dy, y, factor", c="(y > ZERO) ? dy
                             doc="dy * factor where y, a relu's value behind dropout, is positive, else 0.")
 silu = _real("silu", "x / (ONE + exp(-x))", lambda g, x: _silu_backward(g, x), lambda x: x * _sigmoid_ref(x),
              "x * sigmoid(x), also called swish.")
-_silu_backward = _slope("silu_backward", "dy * ((ONE + x * (ONE - ONE / (ONE + exp(-x)))) / (ONE + exp(-x)))",
+_LOGISTIC = "(ONE / (ONE + exp(-x)))"
+_silu_backward = _slope("silu_backward", f"dy * ({_LOGISTIC} * (ONE + x * (ONE - {_LOGISTIC})))",
                         lambda dy, x: dy * sigmoid(x) * (x * (1 - sigmoid(x)) + 1),
                         lambda dy, x: dy * _sigmoid_ref(x) * (1 + x * (1 - _sigmoid_ref(x))), "dy times silu's slope.")
 softplus = _real("softplus", "fmax(x, ZERO) + log1p(exp(-fabs(x)))", lambda g, x: g * sigmoid(x),
@@ -537,7 +538,7 @@ _gelu_erf = _real("gelu_erf", "x * normal_below(x)", lambda g, x: _gelu_erf_back
                   public=False, method=False)
 _gelu_erf_backward = _slope(
     "gelu_erf_backward",
-    "dy * (normal_below(x) + x * K(0.3989422804014327) * exp(K(-0.5) * x * x))",
+    "dy * (normal_below(x) + x * normal_density(x))",
     _normal_slope,
     lambda dy, x: dy * (0.5 * (1 + _erf(x * _ROOT_HALF)) + x * np.exp(-0.5 * x * x) / _ROOT_TWO_PI),
     "dy times the slope of gelu.")

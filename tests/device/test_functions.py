@@ -14,7 +14,7 @@ from clgrad.nn import functional as F
 scipy_special = pytest.importorskip("scipy.special")
 _X = np.concatenate([np.linspace(-12, 12, 20001), np.geomspace(1e-30, 80, 999), -np.geomspace(1e-30, 80, 999)])
 _REFERENCES = {
-    "erf": (clgrad.erf, scipy_special.erf, 2), "tanh": (clgrad.tanh, np.tanh, 2),
+    "exp": (clgrad.exp, np.exp, 2), "erf": (clgrad.erf, scipy_special.erf, 2), "tanh": (clgrad.tanh, np.tanh, 3),
     "log1p": (clgrad.log1p, np.log1p, 2), "gelu": (F.gelu, lambda x: x * scipy_special.ndtr(x), 80),
 }
 
