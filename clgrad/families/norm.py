@@ -118,6 +118,10 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     module = kernels.template("norm").module
     stream = wide and streamed_rows(x.nbytes, rows.rows if rows.across else rows.Q, x.dtype, params["stream"])
 
+    lanes, several = 0, params.get("several", 0) // (1 if kind == "forward" else 4)
+    if layout == "rows" and rows.P == 1 and several >= rows.Q:
+        lanes = next((w for w in (16, 8, 4) if w <= rows.Q and w * x.dtype.accumulator.itemsize <= 64), 0)
+
     def build(local: int) -> Kernel:
         return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,
                       form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
@@ -125,7 +129,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
                       rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how,
                       wanted=wanted, stream=stream, segments="lanes" if rows.Q <= _SHORT else "tree",
-                      strip=params["strip"], **joining(device, layout))
+                      strip=params["strip"], lanes=lanes, **joining(device, layout))
 
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q

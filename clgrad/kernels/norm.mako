@@ -15,6 +15,8 @@
 ##
 ## wide, rows:     one work-item a row, vectors along q; the next row is fetched meanwhile, where it is short. A large
 ##                 result is written past the caches (`stream`).
+##                 Of rows up to SEVERAL elements (P = 1) as many go together as a vector has `lanes`: their sums are the
+##                 lanes of a vector, which takes three additions a row, and so are deviations and their reciprocals.
 ## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
@@ -24,8 +26,10 @@
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32),
+              # elements of a row up to which several rows go together: forward; in the backward a quarter as many
+              "several": (0, 32, 64, 128, 256, 512),
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
-    DEFAULT = {"wide": {"local": 1, "strip": 16, "stream": 1 << 24},
+    DEFAULT = {"wide": {"local": 1, "strip": 16, "stream": 1 << 24, "several": 128},
                "many": {"local": 128, "strip": 1, "stream": 1 << 24}}
     BLOCK, STACK = 2048, 8
     NEXT = 4  # elements of a column that are fetched ahead while its gradient is written
@@ -144,6 +148,130 @@ ${into} += sum_of(${vector});\
     % endif
 % endif
 </%def>\
+## As many rows at once as there are lanes, each walked in vectors of as many elements.
+<%def name="several()">\
+<% V, w = vec(lanes), lanes %>\
+    for (; u + ${lanes} <= last; u += ${lanes}) {
+        ${V} parts[${lanes}];
+    % if forward:
+        T ms[${lanes}], rs[${lanes}];
+        % if rms:
+        const ${V} m = (${V})(0);
+        % else:
+        for (int row = 0; row < ${lanes}; ++row) {
+            const index_t at = (u + row) * row_step;
+            ${V} v1 = (${V})(0);
+            T t1 = 0;
+            index_t q;
+            for (q = 0; q + ${lanes} <= Q; q += ${lanes}) {
+                v1 += ${x("at + q", lanes)};
+                AHEAD(x + at + ${lanes} * Q + q, 0);
+            }
+            for (; q < Q; ++q) t1 += ${x("at + q")};
+            v1.s0 += t1;
+            parts[row] = v1;
+        }
+        ${prelude.row_sums(T, lanes, "parts", "total_of")}
+        const ${V} m = total_of / total;
+        % endif
+        vstore${lanes}(m, 0, ms);
+        for (int row = 0; row < ${lanes}; ++row) {
+            const index_t at = (u + row) * row_step;
+            const T m = ms[row];
+            ${V} v1 = (${V})(0);
+            T t1 = 0;
+            index_t q;
+            for (q = 0; q + ${lanes} <= Q; q += ${lanes}) {
+                const ${V} d = ${x("at + q", lanes)} - m;
+                v1 += d * d;
+            }
+            for (; q < Q; ++q) {
+                const T d = ${x("at + q")} - m;
+                t1 += d * d;
+            }
+            v1.s0 += t1;
+            parts[row] = v1;
+        }
+        ${prelude.row_sums(T, lanes, "parts", "squares_of")}
+        const ${V} r = 1 / sqrt(squares_of / total + eps);
+        vstore${lanes}(r, 0, rs);
+        ${prelude.store(T, T, "mean", "u", "m", lanes)}
+        ${prelude.store(T, T, "rstd", "u", "r", lanes)}
+        for (int row = 0; row < ${lanes}; ++row) {
+            const index_t at = (u + row) * row_step;
+            const T m = ms[row], r = rs[row];
+            index_t q;
+            for (q = 0; q + ${lanes} <= Q; q += ${lanes}) ${putv("at + q", result("at + q", "q", lanes, "" if rms else "m"), lanes)}
+            for (; q < Q; ++q) ${put("at + q", result("at + q", "q", 1, "" if rms else "m"))}
+            ${own_weights(True)}
+        }
+    % else:
+        ${V} others[${lanes}];
+        T ones[${lanes}], twos[${lanes}];
+        % if grouped:
+        const index_t begin = own;
+        % endif
+        for (int row = 0; row < ${lanes}; ++row) {
+            const index_t at = (u + row) * row_step;
+            const T r = rstd[u + row]${"" if rms else ", m = mean[u + row]"};
+            ${V} v1 = (${V})(0), v2 = v1;
+            T t1 = 0, t2 = 0;
+            index_t q;
+        % for w, walk in ((lanes, f"for (q = 0; q + {lanes} <= Q; q += {lanes})"), (1, "for (; q < Q; ++q)")):
+            ${walk} {
+                ${gathered("at + q", w)}
+            }
+        % endfor
+            v1.s0 += t1;
+            v2.s0 += t2;
+            parts[row] = v1;
+            others[row] = v2;
+            ${own_weights(True)}
+        }
+        ${prelude.row_sums(T, lanes, "parts", "sum_a")}
+        ${prelude.row_sums(T, lanes, "others", "sum_ah")}
+        vstore${lanes}(sum_a / total, 0, ones);
+        vstore${lanes}(sum_ah / total, 0, twos);
+        % if grouped:
+        own = begin;
+        % endif
+        for (int row = 0; row < ${lanes}; ++row) {
+            const index_t at = (u + row) * row_step;
+            const T r = rstd[u + row]${"" if rms else ", m = mean[u + row]"};
+            const T s1 = ${"0" if rms else "ones[row]"}, s2 = twos[row];
+            index_t q;
+        % for w, walk in ((lanes, f"for (q = 0; q + {lanes} <= Q; q += {lanes})"), (1, "for (; q < Q; ++q)")):
+            ${walk} {
+                ${spread("at + q", w)}
+            }
+        % endfor
+            ${own_weights(True)}
+        }
+    % endif
+    }
+</%def>\
+## What element q of a row adds to the sums of the backward: its own weight's, and the row's.
+<%def name="gathered(at, w)">\
+                const ${vec(w)} g = ${dy(at, w)}, h = ${normal(at, w)};
+            % if wanted and affine == "element":
+                ${prelude.store(T, T, "slopes", place("q"), f"{prelude.load(T, T, 'slopes', place('q'), w)} + g * h", w)}
+                ${prelude.store(T, T, "shifts", place("q"), f"{prelude.load(T, T, 'shifts', place('q'), w)} + g", w)}
+            % endif
+            % if short and w > 1:
+                AHEAD(x + ${at} + ${lanes or 1} * P * Q, 0);
+                AHEAD(dy + ${at} + ${lanes or 1} * P * Q, 0);
+            % endif
+<% scaled = f"g * {weight(place('q'), w)}" if affine == "element" and has_weight else "g" %>
+                const ${vec(w)} a = ${scaled};
+                ${"v" if w > 1 else "t"}1 += a;
+                ${"v" if w > 1 else "t"}2 += a * h;
+</%def>\
+## Its gradient.
+<%def name="spread(at, w)">\
+                const ${vec(w)} g = ${dy(at, w)}, h = ${normal(at, w)};
+<% scaled = "g" if not has_weight else f"g * {weight(place('q'), w)}" if affine == "element" else "g * scale" %>
+                ${putv(at, f"r * ({scaled} - s1 - h * s2)", w)}
+</%def>\
 % if layout == "group":
 ${team_work.opening(joining, group, T)}\
 % endif
@@ -177,8 +305,18 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     const index_t last = min(first + share, units);
     ${own_weights(False)}
 <% V = vec(W) %>
+    index_t u = first;
+    % if not forward and wanted and affine == "element":
+    global T *const slopes = sums + (index_t)get_global_id(0) * groups * Q;
+    global T *const shifts = slopes + (index_t)get_global_size(0) * groups * Q;
+    for (index_t q = 0; q < groups * Q; ++q) slopes[q] = 0;
+    for (index_t q = 0; q < groups * Q; ++q) shifts[q] = 0;
+    % endif
+    % if lanes:
+    ${several()}
+    % endif
     % if forward:
-    for (index_t u = first; u < last; ++u) {
+    for (; u < last; ++u) {
         const index_t base = u * row_step;
         T m = 0, m2 = 0;
         {
@@ -243,13 +381,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         ${own_weights(True)}
     }
     % else:
-        % if wanted and affine == "element":
-    global T *const slopes = sums + (index_t)get_global_id(0) * groups * Q;
-    global T *const shifts = slopes + (index_t)get_global_size(0) * groups * Q;
-    for (index_t q = 0; q < groups * Q; ++q) slopes[q] = 0;
-    for (index_t q = 0; q < groups * Q; ++q) shifts[q] = 0;
-        % endif
-    for (index_t u = first; u < last; ++u) {
+    for (; u < last; ++u) {
         const index_t base = u * row_step;
         const T r = rstd[u];
         % if not rms:
@@ -267,19 +399,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${shared("p")}
         % for w, walk in ((W, f"for (q = 0; q + {W} <= Q; q += {W})"), (1, "for (; q < Q; ++q)")):
             ${walk} {
-                const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
-            % if wanted and affine == "element":
-                ${prelude.store(T, T, "slopes", place("q"), f"{prelude.load(T, T, 'slopes', place('q'), w)} + g * h", w)}
-                ${prelude.store(T, T, "shifts", place("q"), f"{prelude.load(T, T, 'shifts', place('q'), w)} + g", w)}
-            % endif
-            % if short and w > 1:
-                AHEAD(x + at + P * Q + q, 0);
-                AHEAD(dy + at + P * Q + q, 0);
-            % endif
-<% scaled = f"g * {weight(place('q'), w)}" if affine == "element" and has_weight else "g" %>
-                const ${vec(w)} a = ${scaled};
-                ${"v" if w > 1 else "t"}1 += a;
-                ${"v" if w > 1 else "t"}2 += a * h;
+                ${gathered("at + q", w)}
             }
         % endfor
             ${lanes_sum("t1", "v1")}
@@ -308,9 +428,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             ${shared("p")}
         % for w, walk in ((W, f"for (q = 0; q + {W} <= Q; q += {W})"), (1, "for (; q < Q; ++q)")):
             ${walk} {
-                const ${vec(w)} g = ${dy("at + q", w)}, h = ${normal("at + q", w)};
-<% scaled = "g" if not has_weight else f"g * {weight(place('q'), w)}" if affine == "element" else "g * scale" %>
-                ${putv("at + q", f"r * ({scaled} - s1 - h * s2)", w)}
+                ${spread("at + q", w)}
             }
         % endfor
         }

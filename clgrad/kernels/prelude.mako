@@ -79,6 +79,19 @@
                 """
         return text
 
+    def row_sums(T, W, source, into):
+        """Statements: a vector {into} whose lane r is the sum of the lanes of source[r]. In step d, what is left of rows r
+        and r + d is added into one vector: its lanes with bit d are the latter's."""
+        V = vec(T, W)
+        text = "".join(f"const {V} {into}_0_{r} = {source}[{r}];\n" for r in range(W))
+        for step in range(W.bit_length() - 1):
+            d = 1 << step
+            for r in range(0, W, 2 * d):
+                pair = f"{into}_{step}_{r}", f"{into}_{step}_{r + d}"
+                text += (f"const {V} {into}_{step + 1}_{r} = {swapped(T, W, *pair, d, 0)}\n"
+                         f"    + {swapped(T, W, *pair, d, 1)};\n")
+        return text + f"const {V} {into} = {into}_{W.bit_length() - 1}_0;"
+
     def joined(T, W):
         """Functions sum_of and max_of (without NaN) of the lanes of a vector, by halves."""
         text = ""

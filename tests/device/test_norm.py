@@ -13,7 +13,7 @@ from clgrad import Variable, nn
 from clgrad.core.errors import ShapeError
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
-from clgrad.ops.norm import _CASES, norm_rows
+from clgrad.ops.norm import _CASES, norm_rows, norm_rows_backward
 from clgrad.table import OPS
 from clgrad.testing import LAYOUTS, assert_close, draw, gradcheck, on_device
 
@@ -195,3 +195,24 @@ def test_normalize(p: float, dim: int, layout: str) -> None:
 def test_errors(call: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         call(clgrad.ones(2, 6, 3))
+
+
+@pytest.mark.parametrize(("shape", "attrs", "dtype"), [
+    ((37, 30), {"scheme": "layer", "size": 1}, "float32"), ((21, 16), {"scheme": "layer", "size": 1}, "float16"),
+    ((23, 9), {"scheme": "layer", "size": 1, "rms": True}, "float64"),
+    ((9, 40), {"scheme": "group", "size": 5}, "float32"), ((11, 15), {"scheme": "group", "size": 3}, "float32")])
+def test_short_rows_go_together(shape: tuple, attrs: dict, dtype: str, rng: np.random.Generator, device) -> None:
+    """As many rows at a time as a vector has lanes, and what is left over; rows with and without a rest of a vector."""
+    x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    w, b = (rng.standard_normal(shape[1]).astype(dtype) for _ in range(2))
+    x[3] += 100  # a mean that would cost digits
+    forward, backward = OPS["norm_rows"], OPS["norm_rows_backward"]
+    exact = forward.ref(*(a.astype(np.float64) for a in (x, w, b)), **attrs)
+    got = norm_rows(*map(from_host, (x, w, b)), **attrs)
+    for g, e in zip(got, exact):
+        assert_close(g, e.astype(g.numpy().dtype), scale=8)
+    statistics = [g.numpy() for g in got[1:]]
+    inputs = [dy, x, *statistics, w]
+    expected = backward.ref(*inputs, **attrs, wanted=True)
+    for g, e in zip(norm_rows_backward(*map(from_host, inputs), **attrs, wanted=True), expected):
+        assert_close(g, e, scale=16)
