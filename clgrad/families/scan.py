@@ -14,6 +14,7 @@ from ..runtime.launch import launch
 from ..runtime.program import Kernel, kernel
 from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters, streamed
 from .reduce import identity_of
+from .subgroups import joining
 
 _LEAST = 4096  # elements of a segment, at least
 _STRIP = 1024  # neighbouring lines that a wide-core work-item walks together, at most
@@ -147,4 +148,5 @@ class Scan:
                       index=index, group=size, better=r.better, combine=by_kind(r.combine, accumulate),
                       positions=bool(r.better),
                       vector=self._by_vectors(x.device, accumulate), exact=r.exact and accumulate.kind == "f",
-                      identity=identity_of(r.identity, accumulate))
+                      identity=identity_of(r.identity, accumulate),
+                      **joining(x.device, layout if accumulate.kind != "c" else "tree"))

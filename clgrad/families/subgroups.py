@@ -27,7 +27,7 @@ _verdicts: dict[tuple[str, str], Verdict] = {}
 
 def joining(device: Device, layout: str = "group") -> dict[str, str]:
     """How the work-items of a row meet on a device: values for :func:`~clgrad.runtime.program.kernel`. Only those of
-    the layout "group" do."""
+    the layout "group" do; complex numbers, which have another one then, are not swapped."""
     if layout != "group" or config.subgroups == "off":
         return TREE
     return next((way for way in _ways(device) if verdict(device, way).ok), TREE)

@@ -9,7 +9,7 @@
 ##                             [ i i i i ]
 ##   With `vector`, a block of a row is one vector, scanned in log2(W) steps (Hillis, Steele 1986, "Data parallel
 ##   algorithms"): in step d each lane is joined to the one d before it. Columns are strips of vectors.
-##   group:    inner is 1      a work-group scans its tile, GROUP lanes of ITEMS elements each
+##   group:    inner is 1      a work-group scans its tile, GROUP lanes of ITEMS elements each, as teams.mako says
 ##
 ## Float sums carry what rounding took from them (Knuth's two-sum), so that error does not grow with the length.
 <%!
@@ -21,6 +21,7 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    teams = context.lookup.get_template("teams.mako").module
     ITEMS = 4   # neighbouring elements of a lane
     BLOCK = 16  # elements of a row joined before the carry is needed
     TURNS = 8   # blocks of four vectors whose lanes are totalled together
@@ -28,6 +29,9 @@
     W = (8 if prelude.SIZES[T] == 8 else 16) if vector else 1
     V = prelude.vec(T, W)
     VECTORS = STRIP // W
+    names, types = (["v", "at"], [T, index]) if positions else (["v"], [T])  # of what work-items pass on
+    here, other = ("item_of(v, at)", "item_of(v_other, at_other)") if positions else ("item_of(v, 0)", "item_of(v_other, 0)")
+    both = f"const item_t r = join({here}, {other}); v = r.v;" + (" at = r.at;" if positions else "")
 
     def shifted(v, d):
         """The lanes of a vector d places on, the identity before them."""
@@ -53,6 +57,7 @@ typedef struct {
     index_t at;
 % endif
 } item;
+typedef item item_t;  // where a work-item's number has that name
 
 static inline item item_of(T v, index_t k)
 {
@@ -164,6 +169,9 @@ static inline ${V} advance_lanes(${V} *low, ${V} v, ${V} x)
 }
 % endif
 
+% if layout == "group":
+${teams.opening(joining, group, *types)}
+% endif
 % for name in ("totals", "scan"):
 <%
     scan = name == "scan"
@@ -174,11 +182,8 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
     index_t segment, index_t parts, index_t strips, index_t across, index_t units)
 {
 % if layout == "group":
-    local T lanes[${group}];
-    % if positions:
-    local index_t lanes_at[${group}];
-    % endif
-    const int lane = get_local_id(0);
+    ${teams.place(joining, group, *types)}
+    const int lane = item;
     for (index_t u = get_group_id(0); u < units; u += get_num_groups(0)) {
 % else:
     ${prelude.each(form)} {
@@ -333,36 +338,24 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
     % else:
         for (index_t t = k0; t < k1; t += ${group * ITEMS}) {
             const index_t k = t + lane * ${ITEMS};
-            item part[${ITEMS}];
-            item sum = item_of((T)(${identity}), 0);
+            item_t part[${ITEMS}];
+            item_t sum = item_of((T)(${identity}), 0);
             for (int j = 0; j < ${ITEMS}; ++j) {
                 if (k + j < k1)
                     sum = join(sum, item_of(${load("x_offset + base + k + j")}, k + j));
                 part[j] = sum;
             }
-            lanes[lane] = sum.v;
-            ${"lanes_at[lane] = sum.at;" if positions else ""}
-            barrier(CLK_LOCAL_MEM_FENCE);
-            for (int reach = 1; reach < ${group}; reach *= 2) {
-                item before = item_of((T)(${identity}), 0);
-                if (lane >= reach)
-                    before = item_of(lanes[lane - reach], ${"lanes_at[lane - reach]" if positions else "0"});
-                barrier(CLK_LOCAL_MEM_FENCE);
-                sum = join(before, sum);
-                lanes[lane] = sum.v;
-                ${"lanes_at[lane] = sum.at;" if positions else ""}
-                barrier(CLK_LOCAL_MEM_FENCE);
-            }
+            T v = sum.v;
+    % if positions:
+            index_t at = sum.at;
+    % endif
+            ${teams.scan(joining, group, names, types, [f"(T)({identity})", "0"], both)}
         % if scan:
-            item before = item_of((T)(${identity}), 0);
-            if (lane > 0)
-                before = item_of(lanes[lane - 1], ${"lanes_at[lane - 1]" if positions else "0"});
             for (int j = 0; j < ${ITEMS}; ++j)
                 if (k + j < k1)
-                    put(out, base + k + j, after(carry, join(before, part[j])));
+                    put(out, base + k + j, after(carry, join(item_of(v_before, ${"at_before" if positions else "0"}), part[j])));
         % endif
-            carry = advance(carry, item_of(lanes[${group - 1}], ${f"lanes_at[{group - 1}]" if positions else "0"}));
-            barrier(CLK_LOCAL_MEM_FENCE);
+            carry = advance(carry, item_of(v, ${"at" if positions else "0"}));
         }
         % if not scan:
         if (lane == 0)

@@ -84,16 +84,18 @@
         return text + """const int members = (int)get_max_sub_group_size(), wave = members & -members;
     const int item = (int)(get_sub_group_id() * members + get_sub_group_local_id());"""
 
+    def shown(names, place="item"):
+        return " ".join(f"tile{i}[{place}] = {n};" for i, n in enumerate(names))
+
     def tree(names, types, text):
         others = " ".join(f"const {t} {n}_other = tile{i}[item + half_way];" for i, (n, t) in enumerate(zip(names, types)))
-        shown = " ".join(f"tile{i}[item] = {n};" for i, n in enumerate(names))
-        return f"""{shown}
+        return f"""{shown(names)}
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int half_way = team / 2; half_way > 0; half_way /= 2) {{
             if (lane < half_way) {{
                 {others}
                 {text}
-                {shown}
+                {shown(names)}
             }}
             barrier(CLK_LOCAL_MEM_FENCE);
         }}
@@ -105,7 +107,7 @@
         others = " ".join(f"const {t} {n}_other = tile{i}[first + p];" for i, (n, t) in enumerate(zip(names, types)))
         return f"""if (team > wave) {{
             const int first = (item - lane) / wave;
-            if (lane % wave == 0) {{ {" ".join(f"tile{i}[item / wave] = {n};" for i, n in enumerate(names))} }}
+            if (lane % wave == 0) {{ {shown(names, "item / wave")} }}
             barrier(CLK_LOCAL_MEM_FENCE);
             {" ".join(f"{n} = tile{i}[first];" for i, n in enumerate(names))}
             for (int p = 1; p < team / wave; ++p) {{
@@ -144,6 +146,67 @@
             {text}
         }}
         {across(names, types, text)}"""
+
+    def scan(joining, group, names, types, starts, text):
+        """Statements after which the variables ``names`` are joined over all of a work-group, and new ones, ``_before``,
+        over the ``lane``s before: ``starts`` where there is none. A butterfly that keeps what came from below."""
+        fresh = " ".join(f"{t} {n}_before = {start};" for n, t, start in zip(names, types, starts))
+        if joining in ("tree", "built_in"):  # Hillis and Steele's (1986)
+            mine = " ".join(f"const {t} {n}_other = {n}; {n} = tile{i}[lane - reach];"
+                            for i, (n, t) in enumerate(zip(names, types)))
+            return f"""{fresh}
+            {shown(names)}
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int reach = 1; reach < {group}; reach *= 2) {{
+                if (lane >= reach) {{
+                    {mine}
+                    {text}
+                }}
+                barrier(CLK_LOCAL_MEM_FENCE);
+                {shown(names)}
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }}
+            if (lane > 0) {{ {" ".join(f"{n}_before = tile{i}[lane - 1];" for i, n in enumerate(names))} }}
+            {" ".join(f"{n} = tile{i}[{group - 1}];" for i, n in enumerate(names))}
+            barrier(CLK_LOCAL_MEM_FENCE);"""
+        swap = " ".join(f"const {t} {n}_swapped = {swapped(joining, n, t)};" for n, t in zip(names, types))
+        below = " ".join(f"{t} {n} = {n}_swapped; const {t} {n}_other = {n}_before;" for n, t in zip(names, types))
+        pair = " ".join(f"const {t} {n}_other = upper ? {n} : {n}_swapped; {n} = upper ? {n}_swapped : {n};"
+                        for n, t in zip(names, types))
+        prior = " ".join(f"{t} {n}_prior = {n}_before;" for n, t in zip(names, types))
+        until = " ".join(f"{n}_prior = p == mine ? {n} : {n}_prior;" for n in names)
+        others = " ".join(f"const {t} {n}_other = tile{i}[p];" for i, (n, t) in enumerate(zip(names, types)))
+        behind = " ".join(f"{t} {n} = {n}_prior; const {t} {n}_other = {n}_before;" for n, t in zip(names, types))
+        return f"""{fresh}
+            for (int d = 1; d < min({group}, wave); d *= 2) {{
+                const bool upper = lane & d, some = lane & (d - 1);  // whether a lane of this half comes before
+                {swap}
+                if (upper) {{
+                    {below}
+                    if (some) {{ {text} }}
+                    {" ".join(f"{n}_before = {n};" for n in names)}
+                }}
+                {pair}
+                {text}
+            }}
+            if ({group} > wave) {{
+                const int mine = item / wave;
+                {prior}
+                if (lane % wave == 0) {{ {shown(names, "mine")} }}
+                barrier(CLK_LOCAL_MEM_FENCE);
+                {" ".join(f"{n} = tile{i}[0];" for i, n in enumerate(names))}
+                for (int p = 1; p < {group} / wave; ++p) {{
+                    {others}
+                    {until}
+                    {text}
+                }}
+                if (mine > 0) {{
+                    {behind}
+                    if (lane % wave) {{ {text} }}
+                    {" ".join(f"{n}_before = {n};" for n in names)}
+                }}
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }}"""
 %>
 <%
     T = ctype

@@ -67,6 +67,23 @@ def test_other_numbers(rng: np.random.Generator, met: clgrad.Device) -> None:
     np.testing.assert_array_equal(ops.ALL["sum"](from_host(x.astype(np.int64)), 1).numpy(), x.sum(1, dtype=np.int64))
 
 
+@pytest.mark.parametrize("K", [40, 1300])
+def test_scans(K: int, rng: np.random.Generator, met: clgrad.Device) -> None:
+    """Sums, and the last largest value with its place; beyond a tile of a work-group, and beyond its end."""
+    x = rng.integers(-9, 9, (3, K))
+    x[1] = np.iinfo(np.int64).min
+    best, at = np.maximum.accumulate(x, 1), np.zeros_like(x)
+    for k in range(1, K):
+        at[:, k] = np.where(x[:, k] >= best[:, k - 1], k, at[:, k - 1])
+    values, places = ops.ALL["cummax"](from_host(x), 1)
+    np.testing.assert_array_equal(values.numpy(), best)
+    np.testing.assert_array_equal(places.numpy(), at)
+    x[1] = 1
+    np.testing.assert_array_equal(ops.ALL["cumsum"](from_host(x), 1).numpy(), x.cumsum(1))
+    wide = x.astype(np.float32)
+    assert_close(ops.ALL["cumsum"](from_host(wide), 1), x.cumsum(1).astype(np.float32), dtype="float32")
+
+
 # The gate ------------------------------------------------------------------------------------------------------------
 
 
