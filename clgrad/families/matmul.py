@@ -116,6 +116,16 @@ class Steps:
     steps: list[Step] = field(default_factory=list)
     temporaries: list[int] = field(default_factory=list)
 
+    @property
+    def pairs(self) -> str:
+        """What multiplies neighbours along k two by two, "" for nothing."""
+        return self.common["pairs"]
+
+    @property
+    def depth(self) -> int:
+        """Steps along k: values, or words of two."""
+        return _ceil(self.problem.K, 2) if self.pairs else self.problem.K
+
     def temporary(self, size: int) -> tuple[str, int]:
         self.temporaries.append(max(1, size))
         return "temp", len(self.temporaries) - 1
@@ -140,7 +150,8 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
                unit: str = "") -> Steps:
     """The launches of a problem in one kernel form; ``params`` overrides defaults, and with them the choice of tile.
     ``unit`` names the matrix unit that multiplies, "" for none."""
-    steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index})
+    steps = Steps(p, {"form": shape, "ctype": p.ctype, "acc": p.acc, "index": index,
+                      "pairs": unit if shape == "wide" else ""})
     chosen = {**kernels.template("matmul").module.DEFAULT[shape][_ITEM[p.acc]], **(params or {})}
     if shape == "many" and unit:
         _matrix(steps, p, unit, facts)
@@ -228,35 +239,36 @@ def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any,
     """Copy an operand to panels [panel][k][lane]; returns the buffer, its strides and the step between panels."""
     p = s.problem
     batches = 1 if o.batch == 0 else p.batch
-    panels = _ceil(length, tile)
-    packed = s.temporary(batches * panels * p.K * tile)
+    panels, K = _ceil(length, tile), s.depth
+    packed = s.temporary(batches * panels * K * tile)
     chunk = max(64, 2048 // tile)
-    chunk = max(1, min(p.K, _ceil(_ceil(p.K, _ceil(p.K, chunk)), 16) * 16))
+    chunk = max(1, min(K, _ceil(_ceil(K, _ceil(K, chunk)), 16) * 16))
     along, block = _along(o, _ITEM[p.acc])
-    s.add("pack", batches * panels * _ceil(p.K, chunk), 1,
+    s.add("pack", batches * panels * _ceil(K, chunk), 1,
           [length, p.K, chunk, name, o.offset, o.batch, o.row, o.k, packed],
           tile=tile, along=along, block=block, out=p.acc)
-    return packed, Operand(0, panels * p.K * tile if batches > 1 else 0, 1, tile), p.K * tile
+    return packed, Operand(0, panels * K * tile if batches > 1 else 0, 1, tile), K * tile
 
 
 def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     tile = {key: params[key] for key in ("tile_m", "vectors", "width")}
     tile_m, tile_n, item = tile["tile_m"], tile["vectors"] * tile["width"], _ITEM[p.acc]
-    tiles, panels = _ceil(p.M, tile_m), _ceil(p.N, tile_n)
-    a_fits = p.same_bits and tile_m <= p.M
+    tiles, panels, K = _ceil(p.M, tile_m), _ceil(p.N, tile_n), s.depth
+    whole = bool(s.pairs) and p.K % 2 == 0  # every word of neighbours along k has two of them
+    a_fits = (p.same_bits or (whole and p.a.k == 1)) and tile_m <= p.M
     b_fits = p.same_bits and p.b.row == 1 and tile_n <= p.N
     # A step along k of a large A takes a few bytes of a line that is gone before the next tile needs its rest.
     pack_a = not a_fits or (p.N >= 256 and p.a.k != 1 and (
-        p.a.row != 1 or p.K * p.M * item >= params["pack_a_bytes"]))
-    pack_b = not b_fits or (p.M >= 128 and p.K * p.N * item >= params["pack_b_bytes"])
+        p.a.row != 1 or K * p.M * item >= params["pack_a_bytes"]))
+    pack_b = not b_fits or (p.M >= 128 and K * p.N * item >= params["pack_b_bytes"])
     splits = 1
-    if p.batch * tiles * panels < wanted and p.K >= 512:
-        splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), p.K // 256))
-    panel = p.K * tile_n * item
+    if p.batch * tiles * panels < wanted and K >= 512:
+        splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), K // 256))
+    panel = K * tile_n * item
     if tiles > 1 and panel > _FAR and p.batch * p.M * p.N * item * _ceil(panel, _NEAR) <= _MOST_PARTIAL:
         splits = max(splits, _ceil(panel, _NEAR))
-    chunk = _ceil(p.K, splits)
-    splits = _ceil(p.K, chunk)
+    chunk = _ceil(K, splits)
+    splits = _ceil(K, chunk)
     far = 2**31 - 1 if s.common["index"] == "int" else 2**62
     A, a, B, b, last_m, last_n = "A", p.a, "B", p.b, far, far
     if pack_a and not p.same_bits and a.k == 1 and tile_m <= p.M:  # only its type is in the way: converted row by row
@@ -266,8 +278,11 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
         A, a, a_tile = _pack(s, "A", a, p.M, tile_m)
     else:
         a_tile, last_m = tile_m * a.row, p.M - tile_m
+    if s.pairs:  # strides of A are those of values
+        a, a_tile = (replace(a, k=2), a_tile) if A == "A" else (
+            replace(a, batch=2 * a.batch, row=2 * a.row, k=2 * a.k), 2 * a_tile)
     # Where one work-item a panel is enough, and A stays in the cache meanwhile, it packs the panel itself.
-    own = pack_b and p.batch * splits * panels >= wanted and (
+    own = pack_b and (whole or not s.pairs) and p.batch * splits * panels >= wanted and (
         chunk * tiles * tile_m * item <= params["panel_bytes"])
     if pack_b and not own:
         B, b, b_panel = _pack(s, "B", b, p.N, tile_n)
@@ -282,10 +297,10 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     panel = [s.temporary(items * chunk * tile_n), b.row] if own else []
     finish = _finish(s, splits, tile["width"], 1)
     s.add("tile", items, 1,
-          [p.M, p.N, p.K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
+          [p.M, p.N, K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
            B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N,
            *finish.args],
-          rows="columns" if a.row == 1 else "strided", packs=_along(b, item) if own else None, **finish.values, **tile)
+          rows="columns" if a.row == (2 if s.pairs else 1) else "strided", packs=_along(b, item) if own else None, **finish.values, **tile)
     finish.add_up()
 
 

@@ -136,6 +136,27 @@ static inline T activate${n}(T ${activation[0]}) { return ${activation[1]}; }
 <%def name="madd(c, a, b)">\
 ${c} += ${a} * ${b};\
 </%def>
+## Neighbours along k, two 16-bit values a word, which an instruction multiplies and adds two by two.
+<%def name="words(n)">\
+typedef uint${n} words${n} __attribute__((aligned(2)));
+#define WORDS${n}(p) (*(global const words${n} *)(p))
+</%def>\
+<%def name="add_products(width)">\
+% if pairs == "avx512_bf16":
+// Products are exact and sums rounded once each; values below the normal ones count as zeros.
+static inline float${width} add_products(float${width} c, const uint${width} a, const uint${width} b)
+{
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+% else:
+static inline float${width} add_products(const float${width} c, const uint${width} a, const uint${width} b)
+{
+    return c + as_float${width}(a & 0xffff0000u) * as_float${width}(b & 0xffff0000u)
+             + as_float${width}(a << 16) * as_float${width}(b << 16);
+}
+% endif
+</%def>\
 ## Storage to accumulator: half and bf16 have no arithmetic of their own, small integers wrap when they are stored.
 <%def name="load(pointer)">\
 % if ctype == "half":
@@ -214,35 +235,58 @@ if after:
 ${text}\
 </%def>
 
+## A panel holds accumulators, or the words of pairs: k then counts pairs, of which the last may lack its second value.
 <%def name="copy_panel(tile, along, block)">\
+<%
+held = "uint" if pairs else acc
+def lane_vector(n, first):
+    if not pairs:
+        return capture(load_vector, n, f"s + k * stride_k + {first}")
+    low, high = (f"convert_uint{n}(vload{n}(0, s + (2 * k{second}) * stride_k + {first}))" for second in ("", " + 1"))
+    return f"{low} | {high} << 16"
+def k_vector(row):
+    return f"WORDS{block}(s + {row}2 * k)" if pairs else capture(load_vector, block, f"s + {row}k")
+def single(lane):
+    if not pairs:
+        return capture(load, f"s + {lane} * stride_lane + k * stride_k")
+    return f"pair(s + {lane} * stride_lane + 2 * k * stride_k, stride_k, 2 * k + 1 < K)"
+%>\
+% if pairs:
+${words(block)}\
+static inline uint pair(global const ushort *s, const ${index} step, const bool both)
+{
+    return (uint)s[0] | (both ? (uint)s[step] << 16 : 0u);
+}
+% endif
 // p[k * ${tile} + lane] = s[lane, k], zero beyond the last lane, for k from k0 to k1
-static inline void copy_panel(global ${acc} *restrict p, global const ${ctype} *restrict s, const ${index} stride_lane,
-                              const ${index} stride_k, const ${index} lanes, const ${index} k0, const ${index} k1)
+static inline void copy_panel(global ${held} *restrict p, global const ${ctype} *restrict s, const ${index} stride_lane,
+                              const ${index} stride_k, const ${index} lanes, const ${index} k0, const ${index} k1${f", const {index} K" if pairs else ""})
 {
     ${index} k = k0;
+    const ${index} whole = ${"min(k1, K / 2)" if pairs else "k1"};
 % if along == "lane":
     if (lanes == ${tile})
-        for (; k < k1; k++) {
+        for (; k < whole; k++) {
 % for first, n in pieces(tile):
 % if n == 1:
-            p[k * ${tile} + ${first}] = ${load(f"s + k * stride_k + {first}")};
+            p[k * ${tile} + ${first}] = ${single(first)};
 % else:
-            vstore${n}(${load_vector(n, f"s + k * stride_k + {first}")}, 0, p + k * ${tile} + ${first});
+            vstore${n}(${lane_vector(n, first)}, 0, p + k * ${tile} + ${first});
 % endif
 % endfor
         }
 % elif along == "k" and tile == 1:
-    for (; k + ${block} <= k1; k += ${block}) vstore${block}(${load_vector(block, "s + k")}, 0, p + k);
+    for (; k + ${block} <= whole; k += ${block}) vstore${block}(${k_vector("")}, 0, p + k);
 % elif along == "k" and tile >= block:
     // ${block} x ${block} values at a time are transposed in registers: round after round, pairs of rows are split into even and odd.
     // The last block of lanes and of k reaches back over values already copied rather than beyond the end.
-    for (; lanes >= ${block} && k1 - k0 >= ${block} && k < k1; k += ${block}) {
-        k = min(k, k1 - ${block});
+    for (; lanes >= ${block} && whole - k0 >= ${block} && k < whole; k += ${block}) {
+        k = min(k, whole - ${block});
         for (int next = 0; next < lanes; next += ${block}) {
             const int i = min(next, (int)lanes - ${block});
-<% names = [f"r{i}" for i in range(block)]; V = f"{acc}{block}" %>\
+<% names = [f"r{i}" for i in range(block)]; V = f"{held}{block}" %>\
 % for i in range(block):
-            const ${V} r${i} = ${load_vector(block, f"s + (i + {i}) * stride_lane + k")};
+            const ${V} r${i} = ${k_vector(f"(i + {i}) * stride_lane + ")};
 % endfor
 % for r in range(block.bit_length() - 1):
 <% last = names; half = block // 2; names = [f"{'tuvw'[r]}{i}" for i in range(block)] %>\
@@ -261,7 +305,7 @@ static inline void copy_panel(global ${acc} *restrict p, global const ${ctype} *
 % endif
     for (; k < k1; k++)
         for (int i = 0; i < ${tile}; i++)
-            p[k * ${tile} + i] = i < lanes ? ${load("s + i * stride_lane + k * stride_k")} : 0;
+            p[k * ${tile} + i] = i < lanes ? ${single("i")} : 0;
 }
 </%def>
 <%def name="wide_pack()">\
@@ -271,16 +315,17 @@ ${copy_panel(tile, along, block)}\
 // panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
 kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, global const ${ctype} *restrict source,
                  const ${index} offset, const ${index} stride_b, const ${index} stride_lane, const ${index} stride_k,
-                 global ${acc} *restrict packed)
+                 global ${"uint" if pairs else acc} *restrict packed)
 {
-    const ${index} chunks = (K + chunk - 1) / chunk;
+    const ${index} depth = ${"(K + 1) / 2" if pairs else "K"};
+    const ${index} chunks = (depth + chunk - 1) / chunk;
     const ${index} panels = (L + ${tile - 1}) / ${tile};
     const ${index} g = get_global_id(0);
     const ${index} panel = g % panels;
     const ${index} b = g / panels / chunks;
     const ${index} k0 = g / panels % chunks * chunk;
-    copy_panel(packed + (b * panels + panel) * K * ${tile}, source + offset + b * stride_b + panel * ${tile} * stride_lane,
-               stride_lane, stride_k, min((${index})${tile}, L - panel * ${tile}), k0, min(K, k0 + chunk));
+    copy_panel(packed + (b * panels + panel) * depth * ${tile}, source + offset + b * stride_b + panel * ${tile} * stride_lane,
+               stride_lane, stride_k, min((${index})${tile}, L - panel * ${tile}), k0, min(depth, k0 + chunk)${", K" if pairs else ""});
 }
 </%def>
 
@@ -289,9 +334,18 @@ kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, globa
 tile_n = vectors * width
 V = f"{acc}{width}"
 each = [(i, v) for i in range(tile_m) for v in range(vectors)]
+held = "uint" if pairs else acc
+def value_of_a(pointer, i):
+    return f"(*(global const word *)({pointer} + {i}))" if pairs else f"{pointer}[{i}]"
+def times(c, x, q):
+    return f"{c} = add_products({c}, {x}, {q});" if pairs else capture(madd, c, x, q)
 %>
 % if packs:
 ${copy_panel(tile_n, packs[0], packs[1])}\
+% endif
+% if pairs:
+typedef uint word __attribute__((aligned(2)));
+${add_products(width)}\
 % endif
 // C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n]
 //
@@ -306,12 +360,12 @@ ${copy_panel(tile_n, packs[0], packs[1])}\
 // A work-item packs its panel of B itself: it walks down all tiles, so nobody else wants the panel.
 % endif
 kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
-                 global const ${acc} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_tile,
+                 global const ${"ushort" if pairs else acc} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_tile,
                  const ${index} a_row, const ${index} a_k, const ${index} last_m,
-                 global const ${ctype if packs else acc} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
+                 global const ${ctype if packs else held} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_panel,
                  const ${index} b_k, const ${index} last_n,
 % if packs:
-                 global ${acc} *restrict packed, const ${index} b_lane,
+                 global ${held} *restrict packed, const ${index} b_lane,
 % endif
                  global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
 {
@@ -327,36 +381,36 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
     const ${index} k1 = min(K, k0 + chunk);
     const ${index} n0 = min(panel * ${tile_n}, last_n);
 % if packs:
-    global ${acc} *B0 = packed + (${index})get_global_id(0) * chunk * ${tile_n};
-    copy_panel(B0 - k0 * ${tile_n}, B + b_offset + b * b_b + panel * b_panel, b_lane, b_k, min((${index})${tile_n}, N - n0), k0, k1);
+    global ${held} *B0 = packed + (${index})get_global_id(0) * chunk * ${tile_n};
+    copy_panel(B0 - k0 * ${tile_n}, B + b_offset + b * b_b + panel * b_panel, b_lane, b_k, min((${index})${tile_n}, N - n0), k0, k1${", 2 * k1" if pairs else ""});
 % else:
-    global const ${acc} *B0 = B + b_offset + b * b_b + panel * b_panel - (panel * ${tile_n} - n0) + k0 * b_k;
+    global const ${held} *B0 = B + b_offset + b * b_b + panel * b_panel - (panel * ${tile_n} - n0) + k0 * b_k;
 % endif
 
     for (${index} t = t0; t < min(tiles, t0 + group); t++) {
         const ${index} m0 = min(t * ${tile_m}, last_m);
-        global const ${acc} *a = A + a_offset + b * a_b + t * a_tile - (t * ${tile_m} - m0) * a_row + k0 * a_k;
-        global const ${acc} *q = B0;
+        global const ${"ushort" if pairs else acc} *a = A + a_offset + b * a_b + t * a_tile - (t * ${tile_m} - m0) * a_row + k0 * a_k;
+        global const ${held} *q = B0;
 % for i, v in each:
         ${V} c${i}_${v} = 0;
 % endfor
 % if rows == "strided":
 % for i in range(0, tile_m, 4):
-        global const ${acc} *a${i} = a + ${i} * a_row;
+        global const ${"ushort" if pairs else acc} *a${i} = a + ${i} * a_row;
 % endfor
 % endif
         for (${index} k = k0; k < k1; k++) {
 % for v in range(vectors):
-            const ${V} q${v} = vload${width}(${v}, q);
+            const ${held}${width} q${v} = vload${width}(${v}, q);
 % endfor
 % for i in range(tile_m):
 % if rows == "strided":
-            { const ${V} x = a${i // 4 * 4}[${i % 4} * a_row];\
+            { const ${held}${width} x = ${value_of_a(f"a{i // 4 * 4}", f"{i % 4} * a_row")};\
 % else:
-            { const ${V} x = a[${i}];\
+            { const ${held}${width} x = ${value_of_a("a", 2 * i if pairs else i)};\
 % endif
 % for v in range(vectors):
- ${madd(f"c{i}_{v}", "x", f"q{v}")}\
+ ${times(f"c{i}_{v}", "x", f"q{v}")}\
 % endfor
  }
 % endfor
