@@ -159,7 +159,7 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
         _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
-    elif params is None and _suits_dot(p):
+    elif params is None and not unit and _suits_dot(p):
         _dot(steps, p, chosen, 4 * facts.compute_units)
     else:
         if params is None:
@@ -300,7 +300,8 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
           [p.M, p.N, K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
            B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N,
            *finish.args],
-          rows="columns" if a.row == (2 if s.pairs else 1) else "strided", packs=_along(b, item) if own else None, **finish.values, **tile)
+          rows="columns" if a.row == (2 if s.pairs else 1) else "strided", packs=_along(b, item) if own else None,
+          **finish.values, **tile)
     finish.add_up()
 
 
@@ -538,16 +539,17 @@ def _layout(p: Problem) -> str:
 
 def _matrix_unit(p: Problem, device: Device, shape: str, params: dict[str, int] | None) -> str:
     """The matrix unit for a problem: of tuned parameters, ordinary tiles were faster."""
-    if shape != "many" or params is not None or p.ctype not in matrix_units.DTYPES or min(p.M, p.N, p.K) < 16:
+    least = 16 if shape == "many" else 2
+    if params is not None or p.ctype not in matrix_units.DTYPES or p.K < 16 or min(p.M, p.N) < least:
         return ""
-    return matrix_units.unit_of(device, p.ctype, _by_unit)
+    return matrix_units.unit_of(device, shape, p.ctype, _by_unit)
 
 
-def _by_unit(x: Array, y: Array, unit: str) -> Array:
+def _by_unit(x: Array, y: Array, shape: str, unit: str) -> Array:
     """x @ y for two matrices, by a matrix unit that nobody trusts yet."""
     problem = _problem(x, y, (), x.dtype)
     assert problem is not None
-    found = _plan(problem, x.device, "many", False, (problem.M, problem.N), x.dtype, unit)
+    found = _plan(problem, x.device, shape, False, (problem.M, problem.N), x.dtype, unit)
     out = fresh(found.result)
     replay(found.launches, x.device, found.temporaries, {
         "A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "a": x.offset, "b": y.offset})

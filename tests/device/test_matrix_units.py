@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ TILES = ({"warps_m": 1, "warps_n": 4, "fragments_m": 4, "fragments_n": 2, "tile_
 def emulated(device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Products go to the emulated unit; the labels of what is launched."""
     launched: list[str] = []
-    monkeypatch.setattr(matrix_units, "unit_of", lambda *_: "emulated")
+    monkeypatch.setattr(matrix_units, "unit_of", lambda device, form, *_: "emulated" if form == "many" else "")
     monkeypatch.setattr(launcher, "_recent", launched)
     monkeypatch.setattr(MODULE, "TILES", TILES[1:])
     plans.forget()
@@ -104,6 +105,66 @@ def test_every_choice_of_parameters_renders(both_forms: dict) -> None:
         assert "shown" not in text
 
 
+# Pairs, on wide cores -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["emulated", "avx512_bf16"])
+def pairs(request: pytest.FixtureRequest, device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Products go two by two, by plain arithmetic and by the instruction where there is one; what is launched."""
+    launched: list[str] = []
+    unit = next(u for u in matrix_units.UNITS if u.name == "avx512_bf16")
+    if request.param == unit.name and matrix_units.why_not(device, unit, "bf16", family._by_unit):
+        pytest.skip("neither this CPU nor its driver has AVX-512 BF16")
+    monkeypatch.setattr(matrix_units, "unit_of", lambda *_: request.param)
+    monkeypatch.setattr(launcher, "_recent", launched)
+    plans.forget()
+    yield launched
+    plans.forget()
+
+
+@pytest.mark.parametrize("layouts", list(itertools.product(("contiguous", "transposed", "sliced"), repeat=2)))
+def test_pairs_to_the_last_bit(layouts: tuple, rng: np.random.Generator, pairs: list) -> None:
+    """Odd K has a last value without a neighbour; edges, splits of K, panels packed by their work-item and before."""
+    for M, K, N in ((6, 32, 64), (7, 33, 70), (131, 512, 260), (40, 1101, 30)):
+        a, b, expected = _exact(rng, M, K, N, "bfloat16")
+        got = family.matmul(*(on_device(v, layout) for v, layout in zip((a, b), layouts)), "wide").numpy()
+        np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64), err_msg=f"{M} {K} {N}")
+    assert {"matmul.tile", "matmul.pack"} <= set(pairs) <= {"matmul.tile", "matmul.pack", "matmul.sum", "matmul.dot"}
+
+
+def test_pairs_in_batches_with_endings(rng: np.random.Generator, pairs: list) -> None:
+    a, b, _ = _exact(rng, 20, 34, 70, "bfloat16", (3,))
+    bias, rest = (rng.integers(-9, 9, s).astype(a.dtype) for s in ((70,), (3, 20, 70)))
+    total = a.astype(np.float64) @ b.astype(np.float64) + bias.astype(np.float64)
+    exact = np.maximum(total, 0) + rest.astype(np.float64)
+    got = family.matmul(from_host(a), from_host(b), "wide", before=from_host(bias), after=from_host(rest),
+                        activation=relu.op.run.expression)
+    assert got.dtype.name == "bfloat16"
+    np.testing.assert_array_equal(got.numpy().astype(np.float64), exact.astype(a.dtype).astype(np.float64))
+
+
+@pytest.mark.parametrize("K", [33, 34])
+def test_pairs_read_nothing_beyond_the_last_value(K: int, rng: np.random.Generator, pairs: list) -> None:
+    """NaN and infinity stay in the rows and columns that hold them; what lies behind an odd row is not read as it."""
+    a, b, _ = _exact(rng, 20, K, 40, "bfloat16")
+    a[1], a[4, 7], b[3, 5] = np.nan, np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        expected = (a.astype(np.float64) @ b.astype(np.float64)).astype(a.dtype)
+    got = family.matmul(from_host(a), from_host(b), "wide").numpy()
+    np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64))
+
+
+def test_gradients_of_a_product_of_pairs(rng: np.random.Generator, pairs: list) -> None:
+    a, b, product = _exact(rng, 18, 32, 20, "bfloat16")
+    x, y = (clgrad.tensor(v, requires_grad=True) for v in (a, b))
+    out = x @ y
+    out.backward(clgrad.ones_like(out))
+    assert_close(out.detach(), product)
+    ones = np.ones((18, 20))
+    for v, exact in ((x, ones @ b.astype(np.float64).T), (y, a.astype(np.float64).T @ ones)):
+        np.testing.assert_array_equal(v.grad.numpy().astype(np.float64), exact.astype(a.dtype).astype(np.float64))
+
+
 # The gate ------------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +174,7 @@ def nvidia(device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> clgrad.De
     other = clgrad.Device(device._cl, f"{device.key}/{tmp_path.name}", device.index)  # kernels belong to their Device
     other.vendor = "NVIDIA Corporation"
     monkeypatch.setattr(matrix_units, "_verdicts", {})
+    monkeypatch.setattr(matrix_units, "_lacks", {})
     monkeypatch.setattr(MODULE, "TILES", TILES[1:])
     with clgrad.config.override(cache_dir=tmp_path, form="many"):
         yield other
@@ -146,13 +208,14 @@ def test_a_driver_that_does_not_know_the_instruction(nvidia, rng: np.random.Gene
 
 @pytest.mark.parametrize("multiply", ["right", "wrong", "refused"])
 def test_what_a_unit_computes_decides(multiply: str, nvidia, rng: np.random.Generator, monkeypatch) -> None:
-    monkeypatch.setattr(matrix_units, "_UNITS", {"nvidia": "emulated"})
+    unit = replace(matrix_units.UNITS[0], name="emulated")
+    monkeypatch.setattr(matrix_units, "UNITS", (unit,))
     real = family._by_unit
 
-    def by_unit(x, y, unit: str):
+    def by_unit(*args):
         if multiply == "refused":
             raise BuildError("this driver has no such instruction")
-        return real(x, y, unit) if multiply == "right" else real(x, y, unit) + real(x, y, unit).eq(12)
+        return real(*args) if multiply == "right" else real(*args) + real(*args).eq(12)
 
     monkeypatch.setattr(family, "_by_unit", by_unit)
     used = _product(nvidia, rng, monkeypatch)
@@ -167,6 +230,27 @@ def test_who_is_never_asked(nvidia, rng: np.random.Generator, monkeypatch) -> No
     with clgrad.config.override(matrix_units="off"):
         assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
     nvidia.vendor = "Another"
+    monkeypatch.setattr(matrix_units, "_lacks", {})
     assert _product(nvidia, rng, monkeypatch) == ["matmul.tile"]
     monkeypatch.setattr(matrix_units, "verdict", lambda *_: Verdict(True))
-    assert matrix_units.unit_of(nvidia, "float", None) == ""
+    for form in ("many", "wide"):
+        assert matrix_units.unit_of(nvidia, form, "float", None) == ""
+
+
+def test_a_core_is_asked_before_it_is_trusted(device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without the instruction would end the process: its word counts, not what was remembered of its name."""
+    if device.type != "cpu":
+        pytest.skip("another kind of device")
+    unit = next(u for u in matrix_units.UNITS if u.name == "avx512_bf16")
+    said = unit.lacking(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists() and not said:
+        assert "avx512_bf16" in cpuinfo.read_text()
+    if cpuinfo.exists() and said == "the CPU has none":
+        assert "avx512_bf16" not in cpuinfo.read_text()
+    monkeypatch.setattr(matrix_units, "_lacks", {})
+    monkeypatch.setattr(matrix_units, "verdict", lambda *_: Verdict(True))
+    absent = replace(unit, lacking=lambda _: "the CPU has none")
+    monkeypatch.setattr(matrix_units, "UNITS", (absent,))
+    assert matrix_units.unit_of(device, "wide", "bf16", family._by_unit) == ""
+    assert "the CPU has none" in matrix_units.report(device, "wide", family._by_unit)
