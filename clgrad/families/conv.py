@@ -22,7 +22,7 @@ from ..runtime.launch import Launch
 from ..runtime.program import kernel
 from . import winograd
 from .matmul import PLAIN
-from .plans import Plans, check_device, form, replay, signature_of
+from .plans import Plans, check_device, form, replay, signature_of, streamed
 
 _ITEM = {"float": 4, "double": 8}
 _LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
@@ -101,6 +101,11 @@ class _Steps:
         k = kernel(self.device, family, part, signature, f"conv.{part}", form=form(self.device), index=self.index,
                    part=part, **values)
         self.steps.append(Launch(k, (gsize,), (lsize,), args))
+
+    def clear(self, nbytes: int) -> None:
+        """A launch that fills the result with zeros."""
+        k = kernel(self.device, "fill", "fill", "PLl", "fill", stream=streamed(self.device, nbytes, 4))
+        self.steps.append(Launch(k, (4 * self.device.facts.compute_units,), (1,), ["C", 0, nbytes], nbytes))
 
     def copy(self, source: str, offset: str, strides: Ints, shape: Ints, space: Ints, low: Ints, target: Any) -> None:
         """A launch that makes a dense array of this shape, of the accumulator's type: of planes of ``space``, from
@@ -197,7 +202,11 @@ def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array
     acc = dtype.accumulator.c
     for index in ("long",) if large else ("int", "long"):
         steps = _Steps(device, dtype.c, acc, index, (dtype.name, *asked))
-        (_wide if device.wide_core else _many)(steps, problems, stride)
+        if bias is None and device.wide_core and any(not p.R for p in problems):  # points that no tap reaches
+            steps.clear(prod(shape) * dtype.itemsize)
+            problems = [p for p in problems if p.R]
+        if problems:
+            (_wide if device.wide_core else _many)(steps, problems, stride)
         if max(steps.temporaries, default=0) < INT_BYTES:
             break
     for step in steps.steps:
