@@ -136,9 +136,7 @@ class Steps:
                                tuple(args), template))
 
 
-# A panel of B beyond _FAR bytes does not stay in a core's own caches while the tiles of A pass: K is split, to _NEAR
-# bytes each, unless the partial sums took more than _MOST_PARTIAL.
-_FAR, _NEAR, _MOST_PARTIAL = 2**19, 2**18, 2**28
+_MOST_PARTIAL = 2**28  # bytes of partial sums, beyond which K is not split for the caches' sake
 PLAIN = {"before": "", "after": "", "activation": None}  # template values of sums that are stored as they are
 
 
@@ -159,7 +157,7 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
         _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
-    elif params is None and not unit and _suits_dot(p):
+    elif not unit and _suits_dot(p, chosen["dot_rows"]):
         _dot(steps, p, chosen, 4 * facts.compute_units)
     else:
         if params is None:
@@ -168,8 +166,8 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
     return steps
 
 
-def _suits_dot(p: Problem) -> bool:
-    return (p.b.k == 1 and p.b.row != 1 and max(32, 4 * p.M) <= p.K and p.M <= 128
+def _suits_dot(p: Problem, most: int) -> bool:
+    return (p.b.k == 1 and p.b.row != 1 and max(32, 4 * p.M) <= p.K and most >= p.M
             and (p.a.k == 1 or p.same_bits))
 
 
@@ -265,8 +263,9 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     if p.batch * tiles * panels < wanted and K >= 512:
         splits = max(1, min(_ceil(wanted, p.batch * tiles * panels), K // 256))
     panel = K * tile_n * item
-    if tiles > 1 and panel > _FAR and p.batch * p.M * p.N * item * _ceil(panel, _NEAR) <= _MOST_PARTIAL:
-        splits = max(splits, _ceil(panel, _NEAR))
+    near = _ceil(panel, params["near_bytes"])
+    if tiles > 1 and panel > params["far_bytes"] and p.batch * p.M * p.N * item * near <= _MOST_PARTIAL:
+        splits = max(splits, near)
     chunk = _ceil(K, splits)
     splits = _ceil(K, chunk)
     far = 2**31 - 1 if s.common["index"] == "int" else 2**62
@@ -334,9 +333,9 @@ def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     most = 4096 // _ITEM[p.acc] if along == "out" else 1024
     if along == "out":
         splits = max(1, min(wanted // max(1, p.batch * _ceil(L, most)), _ceil(p.K, 256),
-                            _ceil(p.batch * L * p.K, 16384)))
+                            _ceil(p.batch * L * p.K, tile["vector_least"])))
     else:
-        splits = max(1, min(wanted // (p.batch * _ceil(L, 4)), p.K // 4096))
+        splits = max(1, min(wanted // (p.batch * _ceil(L, 4)), p.K // (tile["vector_least"] // 4)))
     chunk = _ceil(_ceil(p.K, splits), 32) * 32
     splits = _ceil(p.K, chunk)
     rows = most if along == "out" else max(

@@ -13,6 +13,11 @@ PARAMS = {
     "panel_bytes": (2**16, 2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
     "pack_a_bytes": (2**21, 2**23, 2**25),  # an operand from this size on is packed although its strides would do
     "pack_b_bytes": (2**22, 2**23, 2**24),
+    # a panel of B beyond far_bytes does not stay in a core's own caches while the tiles of A pass: K is split, to near_bytes
+    "far_bytes": (2**18, 2**19, 2**20, 2**21),
+    "near_bytes": (2**17, 2**18, 2**19),
+    "dot_rows": (0, 128, 512),  # rows of A up to which dot products are taken where both operands run along k
+    "vector_least": (2**12, 2**14, 2**16),  # elements of a matrix that pay for a work-item where the other is a vector
     # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k;
     # with two buffers the next slabs are written while others still read the last ones
     "group_m": (4, 8, 16),
@@ -27,7 +32,7 @@ PARAMS = {
 # 32 of AVX-512 and loads least, 10 for 24 multiply-adds; each other tile suits edges that it does not.
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
 _WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**17, "pack_a_bytes": 2**25,
-         "pack_b_bytes": 2**23}
+         "pack_b_bytes": 2**23, "far_bytes": 2**19, "near_bytes": 2**18, "dot_rows": 128, "vector_least": 2**14}
 # Tiles of the many-core form, with 32-bit sums. Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates,
 # none of them spilled; groups and warps are those that an SM with 64 K registers and 64 KB of local memory holds.
 #
