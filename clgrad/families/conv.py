@@ -25,9 +25,7 @@ from .matmul import PLAIN
 from .plans import Plans, check_device, form, replay, signature_of, streamed
 
 _ITEM = {"float": 4, "double": 8}
-_LEAST_WORK = 2**19  # multiply-adds that pay for a work-item
 _FEW = {4: 4, 8: 6}  # points along the last axis, and lanes up to which vectors run along so many points
-_STRIPS = ((6, 4), (4, 6), (3, 7), (2, 8), (1, 8), (1, 4))  # lanes and rows of which their kernel holds the sums
 _FEW_OUTPUTS = 8  # of which the gradients by their weights are sums along the last axis
 _UNROLLED = 4  # taps along the last axis up to which a kernel of whole vectors is unrolled
 
@@ -252,9 +250,9 @@ def _wide(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
         if not p.channels_in_r and p.M <= _FEW_OUTPUTS and x.r_steps[2] == 1 and p.r[3] >= (4 if p.M == 1 else 8):
             _dots(s, p, x, params)
         elif most >= p.M and x.j_steps[2] == 1 and p.R:
-            _strips(s, p, bias, x, params["width"])
+            _strips(s, p, bias, x, params)
         else:
-            _tiles(s, p, bias, vectors, width, params["points"], x)
+            _tiles(s, p, bias, vectors, width, params, x)
         s.flops += 2 * p.groups * p.M * p.J * p.R
 
 
@@ -318,15 +316,16 @@ def _packed(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int) -
     return packed, panels
 
 
-def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, most: int) -> None:
-    lanes, rows = min(_STRIPS, key=lambda each: _ceil(p.M, each[0]) * each[0] * _ceil(p.j[2], each[1]) * each[1])
+def _strips(s: _Steps, p: Problem, bias: int | None, x: _Source, params: dict[str, int]) -> None:
+    lanes, rows = min(kernels.template("conv").module.STRIPS,
+                      key=lambda each: _ceil(p.M, each[0]) * each[0] * _ceil(p.j[2], each[1]) * each[1])
     packed, panels = _packed(s, p, bias, 1, lanes)
-    width = most
+    width = params["width"]
     while width > p.j[3]:
         width //= 2
     units = p.groups * p.j[0] * panels * p.j[1] * _ceil(p.j[2], rows)
     work = p.R * lanes * p.j[3] * rows  # multiply-adds of a unit
-    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), _LEAST_WORK // 8 // work))
+    each = max(1, min(_ceil(units, 4 * s.device.facts.compute_units), params["least_work"] // 8 // work))
     head, steps = x.args[:8], x.args[8:]
     s.add("strip", _ceil(units, each), 1,
           [units, each, p.M, *p.j[1:], *p.r, *head[:7], *steps, p.j[0], packed, "C", p.out_shift, *p.out],
@@ -368,8 +367,9 @@ def _dots(s: _Steps, p: Problem, x: _Source, params: dict[str, int]) -> None:
     s.add_up(target, splits, count, 64 // _ITEM[s.acc])
 
 
-def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, points: int, x: _Source) -> None:
-    lanes, units = vectors * width, 4 * s.device.facts.compute_units
+def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, params: dict[str, int],
+           x: _Source) -> None:
+    points, lanes, units = params["points"], vectors * width, 4 * s.device.facts.compute_units
     packed, panels = _packed(s, p, bias, vectors, width)
     tiles = _ceil(p.J, points)
     splits = 1
@@ -380,7 +380,7 @@ def _tiles(s: _Steps, p: Problem, bias: int | None, vectors: int, width: int, po
         splits = max(splits, min(p.r[0], _ceil(p.R * lanes * _ITEM[s.acc], 2**18)))
     chunk = _ceil(p.r[0], splits) if p.r[0] else 1
     splits = max(1, _ceil(p.r[0], chunk))
-    group = max(1, _LEAST_WORK // max(1, points * lanes * max(1, p.R // splits)))
+    group = max(1, params["least_work"] // max(1, points * lanes * max(1, p.R // splits)))
     group = min(tiles, max(1, min(group, _ceil(p.groups * panels * splits * tiles, units))))
     count = p.groups * p.M * p.J
     target, out = ("C", s.ctype) if splits == 1 else (s.temporary(splits * count), s.acc)

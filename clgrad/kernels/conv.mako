@@ -16,18 +16,21 @@ PARAMS = {
     "vectors": (1, 2),
     "width": (4, 8, 16),
     "sums": (12, 16, 24),        # wide: vectors of sums that few lanes are given
+    "least_work": (2**17, 2**18, 2**19, 2**20),  # wide: multiply-adds that pay for a work-item
     "group_m": (4, 8, 16),       # many: work-items, results of each, and steps of r
     "group_n": (8, 16, 32),
     "block_m": (2, 4, 8),
     "block_n": (2, 4),
     "tile_k": (8, 16),
 }
+# wide: lanes and rows, of which the kernel for few lanes holds the sums; the pair of least work is taken
+STRIPS = ((6, 4), (4, 6), (3, 7), (2, 8), (1, 8), (1, 4))
 # 64 x 64 results by 128 work-items: 120 registers each (NVIDIA's assembler, sm_80) and 9 KB of local memory, so that an SM
 # with 64 K registers holds 4 groups, 16 warps; a step reads 2 vectors of A and 4 values of X for 32 multiply-adds.
 _MANY = {"group_m": 8, "group_n": 16, "block_m": 8, "block_n": 4, "tile_k": 8}
 DEFAULT = {
-    "wide": {4: {"points": 8, "vectors": 2, "width": 16, "sums": 24},
-             8: {"points": 8, "vectors": 2, "width": 8, "sums": 24}},
+    "wide": {4: {"points": 8, "vectors": 2, "width": 16, "sums": 24, "least_work": 2**19},
+             8: {"points": 8, "vectors": 2, "width": 8, "sums": 24, "least_work": 2**19}},
     "many": {4: _MANY, 8: dict(_MANY, block_m=4)},
 }
 
