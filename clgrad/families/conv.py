@@ -7,7 +7,7 @@ a register-tiled kernel over both; many-core devices run an implicit matrix prod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..ndarray import INT_BYTES, Array, Layout, fresh, full, layout_of
 from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.launch import Launch
-from ..runtime.program import kernel
+from ..runtime.program import GroupLimitError, kernel
 from . import winograd
 from .matmul import PLAIN
 from .plans import Plans, check_device, form, replay, signature_of, streamed
@@ -79,6 +79,7 @@ class _Steps:
     acc: str
     index: str
     asked: tuple[str, str, Ints]  # dtype, layout and sizes, by which tuned parameters are found
+    facts: Facts
     steps: list[Launch] = field(default_factory=list)
     temporaries: list[int] = field(default_factory=list)
     flops: int = 0
@@ -198,15 +199,26 @@ def _plan(device: Device, dtype: DType, problems: Sequence[Problem], bias: Array
           asked: tuple[str, Ints], shape: Ints) -> _Plan:
     stride = None if bias is None else bias.strides[0]
     acc = dtype.accumulator.c
-    for index in ("long",) if large else ("int", "long"):
-        steps = _Steps(device, dtype.c, acc, index, (dtype.name, *asked))
-        if bias is None and device.wide_core and any(not p.R for p in problems):  # points that no tap reaches
-            steps.clear(prod(shape) * dtype.itemsize)
-            problems = [p for p in problems if p.R]
-        if problems:
-            (_wide if device.wide_core else _many)(steps, problems, stride)
-        if max(steps.temporaries, default=0) < INT_BYTES:
+    if bias is None and device.wide_core and any(not p.R for p in problems):  # points that no tap reaches
+        cleared, problems = prod(shape) * dtype.itemsize, [p for p in problems if p.R]
+    else:
+        cleared = 0
+    index, facts = "long" if large else "int", device.facts
+    while True:
+        steps = _Steps(device, dtype.c, acc, index, (dtype.name, *asked), facts)
+        if cleared:
+            steps.clear(cleared)
+        try:
+            if problems:
+                (_wide if device.wide_core else _many)(steps, problems, stride)
+        except GroupLimitError as limit:  # a kernel's own limit may be below the device's
+            if limit.most >= facts.max_work_group_size:
+                raise
+            facts = replace(facts, max_work_group_size=limit.most)
+            continue
+        if index == "long" or max(steps.temporaries, default=0) < INT_BYTES:
             break
+        index = "long"
     for step in steps.steps:
         step.flops = steps.flops
     return _Plan(tuple(steps.steps), tuple(steps.temporaries), Layout.dense(shape, dtype, device))
@@ -408,7 +420,7 @@ def _run(p: Problem) -> int:
 
 def _many(s: _Steps, problems: Sequence[Problem], bias: int | None) -> None:
     for p in problems:
-        _local_tiles(s, p, bias, _fitting(s.device.facts, s.acc, s.params()))
+        _local_tiles(s, p, bias, _fitting(s.facts, s.acc, s.params()))
         s.flops += 2 * p.groups * p.M * p.J * p.R
 
 

@@ -7,7 +7,7 @@ from ..core import dtypes
 from ..core.dtypes import check_kind
 from ..ndarray import Array, Layout, fresh, layout_of, same_device
 from ..runtime.launch import Launch
-from ..runtime.program import kernel
+from ..runtime.program import fitted, kernel
 from .plans import Plans, form, index_type, letter
 
 _plans = Plans()
@@ -31,9 +31,9 @@ def _plan(x: Array, labels: Array) -> tuple[Launch, Layout]:
     device = same_device("per_counted", (x, labels))
     index = index_type(x.storage.nbytes, labels.storage.nbytes)
     i = letter(index)
-    group = kernels.template("counted").module.DEFAULT[form(device)]["local"]
-    k = kernel(device, "counted", "counted", f"PP{i}{i}P{i}{i}l", "per_counted", group=group, ctype=x.dtype.c,
-               T=x.dtype.compute, index=index)
+    k, group = fitted(lambda local: kernel(device, "counted", "counted", f"PP{i}{i}P{i}{i}l", "per_counted",
+                                           group=local, ctype=x.dtype.c, T=x.dtype.compute, index=index),
+                      kernels.template("counted").module.DEFAULT[form(device)]["local"])
     step = Launch(k, (group,), (group,), ("out", "x", "offset", x.size, "labels", "start", labels.size, "ignored"),
                   x.nbytes + labels.nbytes)
     return step, Layout.dense((), x.dtype, device)

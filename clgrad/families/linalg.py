@@ -12,7 +12,7 @@ from ..core import dtypes, shapes
 from ..ndarray import Array, empty, full
 from ..runtime.device import Device
 from ..runtime.launch import launch
-from ..runtime.program import Kernel, kernel
+from ..runtime.program import Kernel, fitted, kernel
 from .plans import INT_BYTES, Plans, blocks, check_device, form, letter, parameters, workers
 
 _kernels, _chosen = Plans(), Plans()
@@ -37,12 +37,8 @@ def _built(function: str, device: Device, dtype: Any, size: int, index: str, uni
     i = letter(index)
     signature = {"lu": "PPP" + i * 7, "cholesky": "PPP" + i * 7, "swap": "PP" + i * 8,
                  "solve": "P" + i * 3 + "P" + i * 8}[function]
-    while True:
-        built = kernel(device, "linalg", function, signature, f"linalg {function}", form=form(device), T=dtype.c,
-                       index=index, group=size, unit=unit)
-        if built.max_local >= size:  # the kernel's own limit may be below the device's
-            return built, size
-        size //= 2
+    return fitted(lambda group: kernel(device, "linalg", function, signature, f"linalg {function}", form=form(device),
+                                       T=dtype.c, index=index, group=group, unit=unit), size)
 
 
 def _large(*arrays: Array) -> bool:

@@ -22,7 +22,7 @@ from ..ndarray import INT_BYTES, Array, Layout, fresh, full, layout_of, same_dev
 from ..runtime import tuned
 from ..runtime.device import Device, Facts
 from ..runtime.launch import Launch
-from ..runtime.program import kernel
+from ..runtime.program import GroupLimitError, kernel
 from . import matrix_units
 from .elementwise import Expression
 from .plans import Plans, check_device, form, replay, signature_of
@@ -555,6 +555,12 @@ def _by_unit(x: Array, y: Array, shape: str, unit: str) -> Array:
     return out
 
 
+def _launch(device: Device, p: Problem, s: Step) -> Launch:
+    signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
+    k = kernel(device, s.template, s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
+    return Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K)
+
+
 def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int, ...], dtype: DType,
           unit: str | None = None) -> _Plan:
     index, facts = "long" if large else "int", device.facts
@@ -566,13 +572,11 @@ def _plan(p: Problem, device: Device, shape: str, large: bool, result: tuple[int
         if index == "int" and max((*steps.temporaries, p.batch * (p.M + 128) * (p.N + 128))) >= 2**29:
             index = "long"
             continue
-        launches = []
-        for s in steps.steps:
-            signature = signature_of(s.args, ("a", "b", "e0", "e1"), s.variables["index"])
-            k = kernel(device, s.template, s.function, signature, f"matmul.{s.variables['part']}", **s.variables)
-            launches.append(Launch(k, (s.gsize,), (s.lsize,), s.args, flops=2 * p.batch * p.M * p.N * p.K))
-        most = min((step.kernel.max_local for step in launches if step.kernel.max_local < step.lsize[0]), default=0)
-        if not most:
+        try:
+            launches = [_launch(device, p, s) for s in steps.steps]
             break
-        facts = replace(facts, max_work_group_size=most)  # a kernel's own limit may be below the device's
+        except GroupLimitError as limit:
+            if limit.most >= facts.max_work_group_size:  # it was planned for already
+                raise
+            facts = replace(facts, max_work_group_size=limit.most)
     return _Plan(tuple(launches), tuple(n * item for n in steps.temporaries), Layout.dense(result, dtype, device))

@@ -12,7 +12,7 @@ from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Layout, dense, fresh, full, layout_of, same_device
 from ..runtime.launch import Launch
-from ..runtime.program import Kernel, kernel
+from ..runtime.program import Kernel, fitted, kernel
 from .plans import (
     Plans,
     check_device,
@@ -134,10 +134,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q
     local = group_size(device, rows.rows, length, params["local"]) if layout == "group" else params["local"]
-    k = build(local)
-    while k.max_local < local:
-        local //= 2
-        k = build(local)
+    k, local = fitted(build, local)
     span = strip_span(device, 1, rows.rows, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
     units = -(-rows.rows // span) if layout == "columns" else rows.rows
     if wide:

@@ -14,7 +14,7 @@ from ..core.errors import ShapeError, bad
 from ..ndarray import Array, Layout, Storage, fresh, layout_of
 from ..runtime.device import Device
 from ..runtime.launch import Launch
-from ..runtime.program import Kernel, kernel
+from ..runtime.program import Kernel, fitted, kernel
 from .plans import Plans, blocks, by_kind, check_device, form, index_type, letter, parameters, team_size, workers
 from .subgroups import joining
 
@@ -192,10 +192,7 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
                       unit=walk.reduced[-1][1] == 1, group=size, **joining(device, layout))
 
-    k = build(local)
-    while k.max_local < local:  # the kernel's own limit may be below the device's
-        local //= 2
-        k = build(local)
+    k, local = fitted(build, local)
     if device.wide_core:
         most = workers(device, walk.outputs * walk.length, params["groups_per_unit"], _LEAST_ITEMS)
         gsize, lsize = (min(units, most),), (1,)

@@ -11,7 +11,7 @@ from ..core.dtypes import DType
 from ..ndarray import Array, empty
 from ..runtime.device import Device
 from ..runtime.launch import launch
-from ..runtime.program import Kernel, kernel
+from ..runtime.program import Kernel, fitted, kernel
 from .plans import INT_BYTES, Plans, by_kind, check_device, form, index_type, letter, parameters, streamed
 from .reduce import identity_of
 from .subgroups import joining
@@ -115,10 +115,7 @@ class Scan:
         stream = (self._by_vectors(device, accumulate) and result is accumulate and
                   (inner if inner > 1 else K) % width == 0 and
                   streamed(device, x.size * result.itemsize, result.itemsize))
-        scan = self._kernel(x, index, layout, accumulate, result, "scan", size, stream)
-        while scan.max_local < size:  # the kernel's own limit may be below the device's
-            size //= 2
-            scan = self._kernel(x, index, layout, accumulate, result, "scan", size, stream)
+        scan, size = fitted(lambda n: self._kernel(x, index, layout, accumulate, result, "scan", n, stream), size)
         asked = (segments - 1) * parts  # totals of a line
         stages = [self._stage(scan, layout, outer, (K, inner, segments, segment, parts, strips, across), wanted, size)]
         if segments > 1:

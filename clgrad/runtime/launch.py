@@ -57,13 +57,14 @@ class Launch:
 
     A thread that launches it has a kernel object of its own, in which the arguments that stay are set once:
     ``local.fire``, made by :meth:`bind`, takes the values of ``names`` in order. ``nbytes`` and ``flops`` are its work,
-    for CLGRAD_DEBUG=2.
+    for CLGRAD_DEBUG=2. GroupLimitError says where the kernel takes fewer work-items a group than ``lsize`` has.
     """
 
     __slots__ = ("args", "flops", "gsize", "kernel", "local", "lsize", "names", "nbytes")
 
     def __init__(self, kernel: Kernel, gsize: tuple[int, ...], lsize: tuple[int, ...], args: Sequence[Any],
                  nbytes: int = 0, flops: int = 0) -> None:
+        kernel.check(lsize)
         self.kernel = kernel
         self.gsize = gsize
         self.lsize = lsize

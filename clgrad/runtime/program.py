@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from .device import Device
 
 _SCALARS = {"i": "int32", "I": "uint32", "l": "int64", "L": "uint64", "f": "float32", "d": "float64"}
+
+
+class GroupLimitError(BuildError):
+    """A kernel's work-groups may not be as large as a plan wants them; ``most`` work-items they may have."""
+
+    def __init__(self, text: str, most: int) -> None:
+        super().__init__(text)
+        self.most = most
 
 
 class Kernel:
@@ -46,6 +55,15 @@ class Kernel:
         self.signature = signature
         k = self.new()
         self.max_local = k.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device._cl)
+
+    def check(self, lsize: tuple[int, ...]) -> None:
+        """Raise GroupLimitError where the kernel, as it was compiled, takes no work-groups of this size: its registers
+        may leave room for fewer work-items than the device has."""
+        items = prod(lsize)
+        if items > self.max_local:
+            raise GroupLimitError(f"{self.label}: got work-groups of {items} on {self.device} ({self.device.name}); "
+                                  f"expected at most {self.max_local}, as the driver compiled this kernel. Set "
+                                  "CLGRAD_TUNE=off, CLGRAD_FORM=wide or another device.", self.max_local)
 
     def new(self) -> Any:
         """A kernel object. Each thread needs one of its own: setting arguments is not thread-safe in OpenCL."""
@@ -113,6 +131,16 @@ def kernel(device: Device, family: str, function: str, signature: str, label: st
         with _lock:
             found = _kernels.setdefault(key, Kernel(device, program, function, signature, label or function))
     return found
+
+
+def fitted(build: Callable[[int], Kernel], size: int) -> tuple[Kernel, int]:
+    """``build(size)``, a kernel for work-groups of ``size``, and the size: halved until the kernel as it was compiled
+    takes as many, which may be fewer than the device does."""
+    k = build(size)
+    while size > max(1, k.max_local):
+        size //= 2
+        k = build(size)
+    return k, size
 
 
 def build(device: Device, source: str, label: str = "kernel", standard: str = "") -> Any:
