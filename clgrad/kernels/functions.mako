@@ -27,40 +27,43 @@
     EXP = (1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368714712560177,
            0.0013814602280035615)                       # exp(x) for x in [-log(2) / 2, log(2) / 2]
 
-    def parts(lift):
-        """Statements: b is n log(2) + r, and the low bits of t are those of the exponent of 2 to the n + lift."""
+    def parts(lift, of=1):
+        """Statements: ``of`` * b is n log(2) + of * r, and the low bits of t are those of the exponent of 2 to the
+        n + lift."""
         magic = 12582912 + 127 + lift
         return f"""
-    const T t = b * K(1.442695041) + K({magic}.0), n = t - K({magic}.0);
-    const T r = (b - n * K(0.693359375)) - n * K(-0.00021219444);"""
+    const T t = b * K({of * 1.442695041!r}) + K({magic}.0), n = t - K({magic}.0);
+    const T r = (b - n * K({0.693359375 / of!r})) - n * K({-0.00021219444 / of!r});"""
 
-    def falling(x, lift=24):
-        """Statements: `e` is the exponential of what is at most 70. Its parts are 2 to the n + 24, in reach of a float
-        for the least n, and the polynomial's 2 to the -24."""
-        return f"""
-    const T b = ({x} < K(-104.0)) ? K(-104.0) : {x};{parts(lift)}
-    const T e = {horner("r", *(c * 2.0 ** -lift for c in EXP))} * AS_T(AS_INT(t) << 23);"""
+    def power(c, of=1):
+        """The polynomial of exp(of * r), times c."""
+        return horner("r", *(e * of ** k * c for k, e in enumerate(EXP)))
+
+    def falling(of=1, scale=1):
+        """Statements: `e` is scale * exp(of * b), -104 <= of * b <= 70. The power of 2 is taken 24 higher, in reach of a
+        float for the least n, and the polynomial as much lower."""
+        return f"""{parts(24, of)}
+    const T e = {power(scale * 2.0 ** -24, of)} * AS_T(AS_INT(t) << 23);"""
 
     BODIES = {
         # up to 2 to the 128 by an n one less; the least in two steps
         "exp": f"""
     const T a = (x < K(-104.0)) ? K(-104.0) : x, b = (a > K(88.8)) ? K(88.8) : a;{parts(-1)}
     const INT low = b < K(-64.0), more = low ? (INT)(64) : (INT)(0);
-    const T e = {horner("r", *(c * 2 for c in EXP))} * AS_T((AS_INT(t) + more) << 23);
+    const T e = {power(2)} * AS_T((AS_INT(t) + more) << 23);
     return low ? e * K({2.0 ** -64!r}) : e;""",
         "normal_density": f"""
-    const T y = K(-0.5) * x * x;{falling("y")}
-    return K(0.3989422804014327) * e;""",
+    const T a = fabs(x), a14 = (a > K(14.0)) ? K(14.0) : a, b = a14 * a14;{falling(-0.5, 0.3989422804014327)}
+    return e;""",
         "erf": f"""
-    const T a = fabs(x), z = x * x, c = (a > K(4.0)) ? K(4.0) : a;
-    const T y = -{horner("c", *ERFC)};{falling("y")}
+    const T a = fabs(x), z = x * x, c = (a > K(4.0)) ? K(4.0) : a, b = {horner("c", *ERFC)};{falling(-1)}
     return (a < ONE) ? x + x * {horner("z", *ERF)} : copysign(ONE - e, x);""",
-        # by m = exp(2|x|) - 1 = 2^n (exp(r) - 1) + 2^n - 1 as m / (m + 2)
+        # by m = (exp(2|x|) - 1) / 2 = 2^n (exp(2r) - 1) / 2 + (2^n - 1) / 2 as m / (m + 1)
         "tanh": f"""
-    const T a = fabs(x), y = a + a, b = (y > K(18.1)) ? K(18.1) : y;{parts(0)}
-    const T s = AS_T(AS_INT(t) << 23), q = r + r * r * {horner("r", *EXP[2:])};
-    const T m = s * q + (s - ONE);
-    return copysign(m / (m + K(2.0)), x);""",
+    const T a = fabs(x), b = (a > K(9.05)) ? K(9.05) : a;{parts(0, 2)}
+    const T s = AS_T(AS_INT(t) << 23), q = r + r * r * {horner("r", *(c * 2 ** k / 2 for k, c in enumerate(EXP) if k > 1))};
+    const T m = s * q + (s * K(0.5) - K(0.5));
+    return copysign(m / (m + ONE), x);""",
         # what rounding 1 + x took away, by the logarithm's slope there
         "log1p": """
     const T u = ONE + x, l = log(u);
@@ -105,7 +108,8 @@
 #define AS_INT as_{vec.replace("float", "int")}
 #define AS_T as_{vec}
 static inline T exp_soft(T x)
-{{{falling("x")}
+{{
+    const T b = (x < K(-104.0)) ? K(-104.0) : x;{falling()}
     return e;
 }}
 #undef T
