@@ -128,6 +128,15 @@ def group_size(device: Device, rows: int, length: int, local: int) -> int:
     return local
 
 
+def row_pieces(device: Device, rows: int, length: int, least: int) -> int:
+    """Into how many pieces a row is cut on a many-core device, so that every unit has two groups: pieces of at least
+    ``least`` elements, which are worth another launch, and 1 where there are rows enough."""
+    if 2 * rows > device.facts.compute_units or length < 2 * least:
+        return 1
+    pieces = min(-(-2 * device.facts.compute_units // max(rows, 1)), length // least)
+    return -(-length // -(-length // pieces))
+
+
 def team_size(length: int, local: int) -> int:
     """Work-items, a power of two, that share a row: all of a group, or fewer with about four elements each, so that the
     group takes several rows, which lie side by side."""

@@ -1,17 +1,21 @@
-"""Host side of the softmax family: rows normalised by their exponentials, and the backward passes, one launch each."""
+"""Host side of the softmax family: rows normalised by their exponentials, and the backward passes: one launch each, or
+two, where a few long rows are cut into pieces for a many-core device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 from ..core import dtypes, shapes
 from ..core.dtypes import check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Layout, dense, fresh, layout_of, same_device
+from ..kernels import template
+from ..ndarray import Array, Layout, Storage, dense, fresh, layout_of, same_device
+from ..runtime.device import Device
 from ..runtime.launch import Launch, watch
-from ..runtime.program import Kernel, kernel
+from ..runtime.program import Kernel, fitted, kernel
 from .plans import (
     Plans,
     blocks,
@@ -20,6 +24,7 @@ from .plans import (
     index_type,
     letter,
     parameters,
+    row_pieces,
     streamed_rows,
     strip_span,
     team_size,
@@ -32,8 +37,17 @@ _ONE_A_ROW = ("logsumexp", "cross_entropy")  # kinds whose result is a number a 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    launch: Launch | None  # None: there is nothing to compute
+    launches: tuple[Launch, ...]  # none where there is nothing to compute, two where rows are cut into pieces
     result: Layout
+    parts: int = 0  # bytes of what the first of two keeps for the second
+
+    def run(self, device: Device, *values: Any) -> None:
+        if len(self.launches) == 1:
+            self.launches[0](*values)
+            return
+        parts = Storage(device, self.parts)
+        for step in self.launches:
+            step(*values, parts.buffer)
 
 
 class Softmax:
@@ -51,8 +65,8 @@ class Softmax:
         if plan is None:
             plan = self._plans.put(key, self._paired(x, y, rest[-1]))
         out = fresh(plan.result)
-        if plan.launch is not None:
-            plan.launch(out.storage.buffer, x.storage.buffer, x.offset, y.storage.buffer, y.offset)
+        if plan.launches:
+            plan.run(x.storage.device, out.storage.buffer, x.storage.buffer, x.offset, y.storage.buffer, y.offset)
         return out
 
     def classes(self, x: Array, target: Array, ignored: int, g: Array | None = None) -> Array:
@@ -65,10 +79,10 @@ class Softmax:
         if plan is None:
             plan = self._plans.put(key, self._classed(x, target, same, g))
         out = fresh(plan.result)
-        if plan.launch is not None:
+        if plan.launches:
             more = () if g is None else (g.storage.buffer, g.offset)
-            plan.launch(out.storage.buffer, x.storage.buffer, x.offset, same.storage.buffer, same.offset, ignored,
-                        watch(x.storage.device, self.kind), *more)
+            plan.run(x.storage.device, out.storage.buffer, x.storage.buffer, x.offset, same.storage.buffer, same.offset,
+                     ignored, watch(x.storage.device, self.kind), *more)
         return out
 
     def _paired(self, x: Array, y: Array, dim: Any) -> _Plan:
@@ -98,17 +112,21 @@ class Softmax:
         result = tuple(n for a, n in enumerate(shape) if a != axis) if self.kind in _ONE_A_ROW else x.shape
         result = Layout.dense(result, x.dtype, device)
         if x.size == 0:
-            return _Plan(None, result)
+            return _Plan((), result)
         params = parameters(device, "softmax", x.dtype.name, f"{self.kind}/{'rows' if inner == 1 else 'columns'}",
                             (rows, K))
         span = strip_span(device, prod(shape[:axis]), inner, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
         units = rows if inner == 1 or not wide else prod(shape[:axis]) * -(-inner // span)
         layout = ("rows" if inner == 1 else "columns") if wide else "serial" if inner > 1 else "group"
+        args = ("out", "x", "x_offset", "y", "y_offset", K, inner)
+        pieces = row_pieces(device, rows, K, template("softmax").module.PIECE) if layout == "group" else 1
+        if pieces > 1:
+            piece = -(-K // pieces)
+            launches = tuple(self._piecewise(x, y, stage, params, (args, more), rows, pieces, piece)
+                             for stage in ("part", "last"))
+            return _Plan(launches, result, 2 * rows * pieces * x.dtype.accumulator.itemsize)
         local = group_size(device, rows, K, params["local"]) if layout == "group" else params["local"]
-        k = self._build(x, y, layout, K, inner, params, local)
-        while k.max_local < local:
-            local //= 2
-            k = self._build(x, y, layout, K, inner, params, local)
+        k, local = fitted(partial(self._build, x, y, layout, K, inner, params), local)
         if wide:
             gsize, lsize = (min(units, workers(device, x.size, 4, 1024)),), (1,)
         elif layout == "group":
@@ -116,18 +134,29 @@ class Softmax:
             gsize, lsize = (min(-(-units * span // local), device.facts.compute_units * 32) * local,), (local,)
         else:
             gsize, lsize = blocks(device, units, local, 16)
-        args = ("out", "x", "x_offset", "y", "y_offset", K, inner, span, units, *more)
-        return _Plan(Launch(k, gsize, lsize, args, 3 * x.nbytes), result)
+        return _Plan((Launch(k, gsize, lsize, (*args, span, units, *more), 3 * x.nbytes),), result)
+
+    def _piecewise(self, x: Array, y: Array, stage: str, params: dict[str, int], args: tuple[tuple, tuple], rows: int,
+                   pieces: int, piece: int) -> Launch:
+        """One of the two launches for a few long rows."""
+        K = args[0][5]
+        k, local = fitted(partial(self._build, x, y, "group", K, 1, params, stage=stage), params["local"])
+        units, span = (rows, team_size(pieces, local)) if stage == "last" and self.kind in _ONE_A_ROW else \
+            (rows * pieces, local)
+        groups = min(-(-units * span // local), x.device.facts.compute_units * 32)
+        return Launch(k, (groups * local,), (local,), (*args[0], span, units, *args[1], "parts", piece, pieces),
+                      x.nbytes if stage == "part" else 2 * x.nbytes)
 
     def _build(self, x: Array, y: Array, layout: str, K: int, inner: int, params: dict[str, int],
-               local: int) -> Kernel:
+               local: int, stage: str = "") -> Kernel:
         index = index_type(x.storage.nbytes, y.storage.nbytes)
         i = letter(index)
         more = {"cross_entropy": "lP", "cross_entropy_backward": f"lPP{i}{i}"}.get(self.kind, "")
+        more += f"P{i}{i}" if stage else ""
         rows = layout == "rows"
         stream = layout in ("rows", "columns") and self.kind not in _ONE_A_ROW and streamed_rows(
             x.nbytes, K if rows else inner, x.dtype, params["stream"])
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
                       strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream,
-                      **joining(x.device, layout))
+                      stage=stage, **joining(x.device, layout))

@@ -16,12 +16,16 @@
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
 ##                 teams.mako says. At 128 work-items and 26 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a
 ##                 group, or 16 bytes where they meet in sub-groups.
+##                 Few rows, longer than their groups could read in the time of another launch, are cut into pieces of at
+##                 least PIECE elements (`stage`): "part" keeps a piece's maximum and sum, "last" joins those of its row, in
+##                 order, and writes a piece. The row is read two or three times, by all units, instead of by one a row.
 ## many, serial:   one work-item a row, for inner > 1, where neighbours read neighbours.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "strip": (4, 8, 16, 32), "kept": (1024, 2048, 4096),
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a result from which on it is streamed
     DEFAULT = {"wide": {"local": 1, "strip": 16, "kept": 4096, "stream": 1 << 24},
                "many": {"local": 128, "strip": 1, "kept": 0, "stream": 1 << 24}}
+    PIECE = 8192  # elements: what an NVIDIA SM reads in about a microsecond, a quarter of what a launch takes
     BLOCK = 8  # positions of a strip between two looks at the maximum
 
     def valid(params, facts):
@@ -75,6 +79,12 @@
         more = ", long ignored, global long *fault"
     if kind == "cross_entropy_backward":
         more += f", const global {ctype} *g, index_t g_offset, index_t g_stride"
+    if stage:  # a piece's maximum, then all pieces' sums
+        more += f", global {T} *parts, index_t piece, index_t pieces"
+
+    def finite(m):
+        """What is subtracted instead of a piece's maximum."""
+        return f"({f'isinf({m})' if kind == 'logsumexp' else f'{m} == -INFINITY'} ? (T)0 : {m})"
 %>
 <%def name="target()">\
 % if classes:
@@ -286,31 +296,68 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % endif
 % elif layout == "group":
     ${teams.place(joining, group, T)}
-    // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
+    // A row (or a piece of one) that is none repeats the last, of length 0: every work-item comes to every barrier.
     const int team = (int)span, lane = item % team, rows = ${group} / team;
     for (index_t u0 = (index_t)get_group_id(0) * rows; u0 < units; u0 += (index_t)get_num_groups(0) * rows) {
         const bool real = u0 + item / team < units;
-        const index_t u = min(u0 + item / team, units - 1), at = u * K, stop = real ? K : 0;
+    % if stage and not (single and stage == "last"):
+        const index_t one = min(u0 + item / team, units - 1), u = one / pieces, k0 = (one - u * pieces) * piece;
+        const index_t at = u * K, stop = real ? min(k0 + piece, K) : k0;
+    % else:
+        const index_t u = min(u0 + item / team, units - 1), k0 = 0, at = u * K, stop = real ? K : 0;
+    % endif
+    % if stage != "part":
         ${target()}
+    % endif
         T m = ${"0" if backward else "-INFINITY"}, s = 0;
+    % if stage == "last":
+        const global T *of_row = parts + 2 * u * pieces;
         % if not backward:
-        for (index_t k = lane; k < stop; k += team) m = fmax(m, ${x("at + k")});
+        for (index_t p = lane; p < pieces; p += team) m = fmax(m, of_row[2 * p]);
         ${teams.join(joining, ["m"], [T], "m = fmax(m, m_other);", "max")}
             % if kind == "logsumexp":
         m = isinf(m) ? (T)0 : m;
             % endif
         % endif
-        for (index_t k = lane; k < stop; k += team) s += ${term("at + k", 1, "m")};
+        for (index_t p = lane; p < pieces; p += team) {
+            const T sum = of_row[2 * p + 1];
+        % if backward:
+            s += sum;
+        % else:
+            const T most = of_row[2 * p];
+            s += sum == 0 ? (T)0 : sum * exp(${finite("most")} - m);
+        % endif
+        }
+    % else:
+        % if not backward:
+        for (index_t k = k0 + lane; k < stop; k += team) m = fmax(m, ${x("at + k")});
+        ${teams.join(joining, ["m"], [T], "m = fmax(m, m_other);", "max")}
+            % if stage:
+        const T most = m;
+        m = ${finite("m")};
+            % elif kind == "logsumexp":
+        m = isinf(m) ? (T)0 : m;
+            % endif
+        % endif
+        for (index_t k = k0 + lane; k < stop; k += team) s += ${term("at + k", 1, "m")};
+    % endif
         ${teams.join(joining, ["s"], [T], "s += s_other;", "add")}
+    % if stage == "part":
+        if (real && lane == 0) {
+            parts[2 * one] = ${"0" if backward else "most"};
+            parts[2 * one + 1] = s;
+        }
+    % else:
         s = ${settle("m", "s")};
         % if single:
         if (real && lane == 0) ${put("u", one_number)}
         % elif classes:
-        for (index_t k = lane; k < stop; k += team)
+        for (index_t k = k0 + lane; k < stop; k += team)
             ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
         % else:
-        for (index_t k = lane; k < stop; k += team) ${put("at + k", result("at + k", 1, "m", "s"))}
+        for (index_t k = k0 + lane; k < stop; k += team) ${put("at + k", result("at + k", 1, "m", "s"))}
         % endif
+    % endif
     }
 % else:
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {

@@ -1,14 +1,27 @@
-"""What many-core kernels alone do: rows shared by teams of work-items."""
+"""What many-core kernels alone do: rows shared by teams of work-items, long ones cut into pieces."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from clgrad import ops
+import clgrad
+from clgrad import kernels, ops
 from clgrad.families.norm import norm, norm_backward
 from clgrad.ndarray import from_host
-from clgrad.testing import assert_close
+from clgrad.nn import functional as F
+from clgrad.runtime import launch as launcher
+from clgrad.runtime import program
+from clgrad.table import OPS
+from clgrad.testing import assert_close, call, expected_of
+
+_CLASSES = np.array([31, 0, 3])
+ROWS = [("softmax", 1, (), {"dim": 1}), ("softmax_backward", 2, (), {"dim": 1}), ("log_softmax", 1, (), {"dim": -1}),
+        ("log_softmax_backward", 2, (), {"dim": 1}), ("row_logsumexp", 1, (), {"dim": 1}),
+        ("cross_entropy_rows", 1, (_CLASSES,), {"ignore_index": 3}),
+        ("cross_entropy_backward", 1, (_CLASSES,), {"ignore_index": 3})]
 
 
 @pytest.mark.parametrize("K", [1, 3, 33, 129, 5000])
@@ -38,3 +51,96 @@ def test_teams_of_work_items(K: int, rng: np.random.Generator, both_forms: dict)
         assert_close(dx, expected.astype(np.float32), dtype="float32", scale=10)
         assert_close(dw, (dy * normal).sum(0).astype(np.float32), dtype="float32", scale=10)
         assert_close(db, dy.astype(np.float64).sum(0).astype(np.float32), dtype="float32", scale=10)
+
+
+@pytest.fixture(scope="module")
+def eight(both_forms: dict) -> clgrad.Device:
+    """A many-core device of 8 units."""
+    many = both_forms["many"]
+    other = clgrad.Device(many._cl, f"{many.key}/eight", 0)
+    other.facts = replace(many.facts, compute_units=8)
+    other.wide_core = False
+    return other
+
+
+@pytest.fixture
+def cut(eight: clgrad.Device, monkeypatch: pytest.MonkeyPatch) -> clgrad.Device:
+    """One on which a few rows are cut into pieces of 64 elements or more."""
+    for family in ("softmax",):
+        monkeypatch.setattr(kernels.template(family).module, "PIECE", 64)
+    with eight:
+        yield eight
+
+
+@pytest.mark.parametrize(("name", "tensors", "more", "attrs"), ROWS, ids=[row[0] for row in ROWS])
+def test_rows_in_pieces(name: str, tensors: int, more: tuple, attrs: dict, rng: np.random.Generator,
+                        cut: clgrad.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two launches: pieces' maxima and sums, and what they make together, of as many rows as leave units idle."""
+    launched: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launched)
+    for K, rows in ((700, 3), (129, 3), (130, 4)):
+        inputs = [rng.standard_normal((rows, K)).astype(np.float32) for _ in range(tensors)]
+        if name == "cross_entropy_backward":
+            inputs.insert(0, rng.standard_normal(rows).astype(np.float32))
+        inputs += (np.resize(a, rows) for a in more)
+        with np.errstate(all="ignore"):
+            expected, _ = expected_of(OPS[name], inputs, attrs)
+        launched.clear()
+        got = call(ops.ALL[name], [from_host(a) for a in inputs], attrs)
+        assert len(launched) == 2
+        assert_close(got, expected, scale=4, message=f"{rows} x {K}")
+
+
+def test_infinities_and_nan_in_pieces(cut: clgrad.Device) -> None:
+    x = np.full((4, 200), -np.inf, np.float32)
+    x[0, 130:] = -1000  # the first piece adds nothing, and must not set the scale
+    x[1, 3] = np.inf
+    x[2, 150] = np.nan
+    got = ops.ALL["row_logsumexp"](from_host(x), 1).numpy()
+    np.testing.assert_allclose(got, [-1000 + np.log(70), np.inf, np.nan, -np.inf], rtol=1e-6)
+    got = ops.ALL["softmax"](from_host(x), 1).numpy()
+    np.testing.assert_allclose(got[0], np.where(x[0] == -1000, 1 / 70, 0), rtol=1e-6)
+    assert np.isnan(got[1:, 3]).all()
+    assert np.isnan(got[2:]).all()
+
+
+def test_a_kernels_own_limit_of_work_items(rng: np.random.Generator, device: clgrad.Device,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may grant a kernel fewer work-items than the device has: every family plans smaller groups then."""
+    limited, launched = clgrad.Device(device._cl, f"{device.key}/32", device.index), []
+    real, launch = program.Kernel.__init__, launcher.Launch.__init__
+
+    def grant(k: program.Kernel, *args: object) -> None:
+        real(k, *args)
+        k.max_local = min(k.max_local, 32)
+
+    def seen(step: launcher.Launch, *args: object, **more: object) -> None:
+        launch(step, *args, **more)
+        launched.append(step.lsize[0])
+
+    monkeypatch.setattr(program.Kernel, "__init__", grant)
+    monkeypatch.setattr(launcher.Launch, "__init__", seen)
+    x = rng.standard_normal((3, 700)).astype(np.float32)
+    square = rng.standard_normal((2, 40, 8)).astype(np.float32)
+    with clgrad.config.override(form="many"), limited:
+        a = from_host(x)
+        exact = np.exp(x - x.max(1, keepdims=True), dtype=np.float64)
+        assert_close(ops.ALL["softmax"](a, 1), (exact / exact.sum(1, keepdims=True)).astype(np.float32), scale=4)
+        assert_close(ops.ALL["sum"](a, 1), x.sum(1, dtype=np.float64).astype(np.float32), scale=4)
+        assert_close(ops.ALL["cumsum"](a, 1), x.cumsum(1, dtype=np.float64).astype(np.float32), scale=4)
+        np.testing.assert_array_equal(ops.ALL["argmax"](a, 1).numpy(), x.argmax(1))
+        centred = x - x.mean(1, keepdims=True, dtype=np.float64)
+        out, _, _ = norm(a, None, None, "layer", 1, 0.0, False, None)
+        assert_close(out, (centred / np.sqrt((centred ** 2).mean(1, keepdims=True))).astype(np.float32), scale=4)
+        weight = rng.standard_normal((4, 2, 3)).astype(np.float32)
+        got = F.conv1d(clgrad.tensor(square.transpose(0, 2, 1)[:, :2].copy()), clgrad.tensor(weight))
+        sides = np.lib.stride_tricks.sliding_window_view(square.transpose(0, 2, 1)[:, :2], 3, -1)
+        assert_close(got.data, np.einsum("nclk,ock->nol", sides, weight, dtype=np.float64).astype(np.float32), scale=4)
+    assert launched
+    assert max(launched) == 32
+
+
+def test_a_group_that_is_too_large_says_so(device: clgrad.Device) -> None:
+    k = program.kernel(device, "fill", "fill", "PLl", "fill", stream=False)
+    with pytest.raises(program.GroupLimitError, match=rf"fill: got work-groups of \d+ on .*at most {k.max_local}"):
+        launcher.Launch(k, (4 * k.max_local,), (2 * k.max_local,), ("out", 0, 8))
