@@ -162,7 +162,7 @@ def triangular(t: Array, x: Array, upper: bool, unit: bool) -> Array:
     t = t.expand((x.shape[0], *t.shape[-2:]))
     lower, solved = (t[:, ::-1, ::-1], x[:, ::-1]) if upper else (t, x)
     n, params = t.shape[-1], _parameters("solve", x)
-    step = n if n <= params["whole"] else params["panel"]
+    step = n if n <= params["triangle"] else min(params["panel"], params["triangle"])
     for k0 in range(0, n, step):
         k1 = min(k0 + step, n)
         _run_solve(lower, solved, params, k0, k1, unit)

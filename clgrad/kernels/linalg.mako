@@ -11,9 +11,11 @@
 ## wide: a matrix (a strip of columns) a work-item. many: a matrix a work-group (swap, solve: a column a work-item).
 <%!
     PARAMS = {"group": (32, 64, 128, 256),
-              "panel": (8, 16, 32, 64),  # columns of large matrices that one launch factors, or solves for
-              "whole": (16, 32, 64, 128, 256)}  # matrices up to this size take one launch
-    DEFAULT = {"wide": {"group": 1, "panel": 32, "whole": 64}, "many": {"group": 64, "panel": 32, "whole": 128}}
+              "panel": (16, 32, 64),  # columns of large matrices that one launch factors, or solves for
+              "whole": (32, 64, 128, 256),  # matrices up to this size are factored by one launch,
+              "triangle": (32, 64, 128, 256)}  # and triangles solved
+    DEFAULT = {"wide": {"group": 1, "panel": 64, "whole": 128, "triangle": 64},
+               "many": {"group": 64, "panel": 32, "whole": 128, "triangle": 128}}
 
     def valid(params, facts):
         return params["group"] <= facts.max_work_group_size
