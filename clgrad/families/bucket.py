@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..core import dtypes
 from ..ndarray import Array, Layout, fresh, layout_of
+from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import kernel
 from .plans import INT_BYTES, Plans, index_type, letter, parameters, workers
@@ -35,9 +36,9 @@ class _Plan:
     number: int
 
 
-def worth(rows: Array, total: int, least: int) -> bool:
-    """Whether to list ``rows`` (int32) of ``total`` rows: ``least`` of them, or more."""
-    return (rows.device.wide_core and rows.dtype is dtypes.int32 and least <= rows.size < INT_BYTES and total > 1)
+def worth(device: Device, length: int, total: int, least: int) -> bool:
+    """Whether to list an index of ``length`` rows of ``total``: ``least`` of them, or more."""
+    return device.wide_core and least <= length < INT_BYTES and 1 < total < INT_BYTES
 
 
 def listed(op: str, rows: Array, total: int, values: Array | None) -> Buckets:

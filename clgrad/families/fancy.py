@@ -17,10 +17,13 @@ from ..runtime.device import Device
 from ..runtime.launch import Launch, watch
 from ..runtime.program import kernel
 from . import bucket
-from .index import banded, check_along, check_index, moved
+from .index import check_along, check_index, moved, turned, worth_turning
 from .plans import INT_BYTES, Plans, form, index_type, letter, parameters, spread, streamed
+from .ramp import ramp
 
 _MOST_BANDS = 1 << 15
+_REACH = 1 << 22  # bytes over which writes along an axis may scatter before listing them pays
+_LISTED = object()  # the plan of writes along an axis that are listed
 _BUFFERS = ("rows", "at", "fault", "out", "x", "values", "items", "bounds")  # among the names of a launch's arguments
 _plans = Plans()
 
@@ -29,7 +32,7 @@ def _step(op: str, kind: str, x: Array, index: Array, itype: str, params: dict[s
           args: list, nbytes: int, **values: Any) -> Launch:
     """A launch of the kernel for ``units`` of ``work`` elements each."""
     device, i = x.device, letter(itype)
-    types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "rows") else moved(x)
+    types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "along_add", "rows") else moved(x)
     signature = "".join("P" if a in _BUFFERS else i for a in args)
     k = kernel(device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype, form=form(device),
                **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0, "stream": False, **values})
@@ -186,7 +189,7 @@ def _put_plan(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ..
               not any(v % width for v in (x.offset, groups[1], groups[3])))
     strip = params["strip"] if x.device.wide_core else 1
     strips = -(-inner // strip)
-    if x.device.wide_core and bucket.worth(rows, total, params["listed"]):
+    if x.device.wide_core and bucket.worth(x.device, rows.size, total, params["listed"]):
         single = outer == inner == step == 1 and x.itemsize <= 8 and (not accumulate or x.dtype.c == x.dtype.compute)
         name = "values" if single else "positions"
         by = bucket.plan_of(op, rows, total, values if single else None)
@@ -224,30 +227,86 @@ def _bands(device: Device, lines: int, count: int, rows: int, share: int) -> int
 
 def put_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
     """Write src over x itself at ``index`` along ``axis``, in the order of the index."""
+    _check_written(op, x, index, src, axis)
+    return _along(op, x, index, src, axis, axis, False)
+
+
+def written_along(op: str, x: Array, index: Array, src: Array, axis: int, accumulate: bool) -> Array:
+    """A copy of x with src written at ``index`` along ``axis``, or added there, in the order of the index."""
+    _check_written(op, x, index, src, axis)
+    dtype = x.dtype.accumulator if accumulate else x.dtype  # sums of storage types are kept in float32
+    turn = worth_turning(x, index, axis)
+    if turn:
+        src = src.view(index.shape, src.strides, src.offset)
+        x, index, src = turned(x, axis), turned(index, axis).contiguous(), turned(src, axis).contiguous()
+    out = x.astype(dtype).contiguous()
+    if out.storage is x.storage:
+        out = out.clone()
+    _along(op, out, index, src.astype(dtype), x.ndim - 1 if turn else axis, axis, accumulate)
+    out.storage.version = 0
+    out = out.astype(x.dtype)
+    return turned(out, axis).contiguous() if turn else out
+
+
+def _check_written(op: str, x: Array, index: Array, src: Array, axis: int) -> None:
     check_along(op, x, index, axis, src)
-    device = same_device(op, (x, index, src))
+    same_device(op, (x, index, src))
     if src.dtype is not x.dtype:
         raise DTypeError(bad(op, f"src of {src.dtype}", f"{x.dtype}, the array's dtype", "Convert it with .to()."))
+
+
+def _along(op: str, x: Array, index: Array, src: Array, axis: int, named: int, accumulate: bool) -> Array:
+    """Write src over x itself, or add it to x; errors name the axis ``named``."""
     if index.size == 0:
         return x
     if index.storage is x.storage:
         index = index.clone()
     if src.storage is x.storage:
         src = src.clone()
-    key = ("along", x._layout or layout_of(x), src._layout or layout_of(src), index._layout or layout_of(index), axis)
+    key = ("along", x._layout or layout_of(x), src._layout or layout_of(src), index._layout or layout_of(index), axis,
+           named, accumulate)
     step = _plans.get(key)
     if step is None:
-        size, length = x.shape[axis], index.shape[axis]
-        lines = index.size // length
-        band, bands = banded(device, size, lines, length)
-        step = _plans.put(key, _step(
-            op, "along", x, index, index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes, x.size,
-                                              index.size),
-            _parameters(x, "along", size, length, lines), lines * bands, length,
-            ["x", "x_offset", "values", "values_offset", "at", "at_offset", "fault", *index.shape, *x.strides,
-             *index.strides, *src.strides, size, band, bands, lines * bands], 2 * index.size * x.itemsize, rank=x.ndim,
-            axis=axis))
+        step = _plans.put(key, _along_step(op, x, index, src, axis, named, accumulate))
+    if step is _LISTED:
+        return _listed(op, x, index, src, axis, named, accumulate)
     step(x.storage.buffer, x.offset, src.storage.buffer, src.offset, index.storage.buffer, index.offset,
-         watch(device, op))
+         watch(x.device, op))
     x.storage.version += 1
     return x
+
+
+def _along_step(op: str, x: Array, index: Array, src: Array, axis: int, named: int, accumulate: bool) -> Any:
+    """The launch that writes line by line, or _LISTED."""
+    device, size, length = x.device, x.shape[axis], index.shape[axis]
+    lines, kind = index.size // length, "along_add" if accumulate else "along"
+    params = _parameters(x, kind, size, length, lines)
+    wanted = device.facts.compute_units * (4 if device.wide_core else 512)
+    bands = max(1, min(size, -(-wanted // lines))) if length > 256 else 1  # each reads the whole index
+    if device.wide_core and bucket.worth(device, index.size, x.size, params["listed"]) and (
+            bands > 1 or size * x.itemsize > _REACH):
+        return _LISTED
+    band = -(-size // bands)
+    bands = -(-size // band)
+    return _step(
+        op, kind, x, index, index_type(x.storage.nbytes, src.storage.nbytes, index.storage.nbytes, x.size, index.size),
+        params, lines * bands, length,
+        ["x", "x_offset", "values", "values_offset", "at", "at_offset", "fault", *index.shape, *x.strides,
+         *index.strides, *src.strides, size, named, band, bands, lines * bands], 2 * index.size * x.itemsize,
+        rank=x.ndim, axis=axis)
+
+
+def _listed(op: str, x: Array, index: Array, src: Array, axis: int, named: int, accumulate: bool) -> Array:
+    """The same with the index listed by buckets: every axis of x is named, the others by their own positions."""
+    axes = [a for a in range(x.ndim) if a == axis or index.shape[a] > 1]
+    x, index, src = (a.view(tuple(a.shape[r] for r in axes), tuple(a.strides[r] for r in axes), a.offset)
+                     for a in (x, index, src))
+    items = []
+    for r, a in enumerate(axes):
+        own = index
+        if a != axis:
+            own = ramp(index.shape[r], 0, 1, dtypes.int32, x.device)
+            own = own.reshape((-1, *(1,) * (index.ndim - r - 1)))
+        items.append((own, x.shape[r], named))
+    src = src.view(index.shape, src.strides, src.offset)
+    return put(op, x, rows_of(op, x, items, index.shape), src, tuple(range(x.ndim)), 0, accumulate)

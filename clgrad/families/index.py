@@ -6,16 +6,16 @@ from math import prod
 from typing import Any
 
 from ..core import dtypes
-from ..core.dtypes import DType
 from ..core.errors import DTypeError, ShapeError, bad
 from ..ndarray import Array, empty, layout_of, same_device
-from ..runtime.device import Device
 from ..runtime.launch import Launch, watch
 from ..runtime.program import kernel
 from .plans import Plans, form, index_type, letter, parameters, spread, streamed
 
 _plans = Plans()
 _BUFFERS = ("out", "x", "at", "src", "fault")  # among the names of a launch's arguments
+
+_TURNED = 1 << 16  # elements of an index from which on it pays to have its axis last
 
 
 def check_index(op: str, index: Any) -> None:
@@ -44,17 +44,6 @@ def moved(x: Array) -> dict[str, str]:
     return {"ctype": raw, "T": raw}
 
 
-def banded(device: Device, size: int, lines: int, length: int) -> tuple[int, int]:
-    """Size and number of the bands that a destination axis is cut into, so that ``lines`` of them occupy the device.
-
-    Each band's unit reads the whole index of ``length`` positions, which pays for long ones only.
-    """
-    wanted = device.facts.compute_units * (4 if device.wide_core else 512)
-    bands = max(1, min(size, -(-wanted // lines))) if length > 256 else 1
-    band = -(-size // bands)
-    return band, -(-size // band)
-
-
 def take(op: str, x: Array, index: Array, axis: int) -> Array:
     """x's slices along ``axis`` at the positions of ``index``, whose shape replaces the axis."""
     check_index(op, index)
@@ -81,11 +70,6 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
     return out
 
 
-def _accumulator(d: DType) -> DType:
-    """Sums of storage types are kept in float32."""
-    return d.accumulator
-
-
 def check_along(op: str, x: Array, index: Array, axis: int, src: Array | None = None) -> None:
     """Ranks equal; off the axis no larger than the array indexed (and nowhere larger than ``src``)."""
     check_index(op, index)
@@ -102,11 +86,32 @@ def take_along(op: str, x: Array, index: Array, axis: int) -> Array:
     """out[.., j, ..] = x[.., index[.., j, ..], ..] along ``axis``; the result has index's shape."""
     check_along(op, x, index, axis)
     device = same_device(op, (x, index))
+    if worth_turning(x, index, axis):
+        x, index = turned(x, axis).contiguous(), turned(index, axis).contiguous()
+        out = empty(index.shape, x.dtype, device)
+        _along(op, out, x, index, x.ndim - 1, axis)
+        return turned(out, axis).contiguous()
     out = empty(index.shape, x.dtype, device)
-    if out.size == 0:
-        return out
-    _along(op, out, x, index, axis, axis)
+    if out.size:
+        _along(op, out, x, index, axis, axis)
     return out
+
+
+def worth_turning(x: Array, index: Array, axis: int) -> bool:
+    """Whether to lay lines along ``axis`` side by side first: elements that an index names down a column lie in as many
+    lines of memory, and a cache does not hold these where they are a power of two apart."""
+    return (x.device.wide_core and index.size >= _TURNED and x.size <= 2 * index.size and index.shape[axis] >= 16 and
+            prod(index.shape[axis + 1:]) > 1)
+
+
+def turned(x: Array, axis: int) -> Array:
+    """A view with ``axis`` and the last one exchanged."""
+    def swap(values: tuple[int, ...]) -> tuple[int, ...]:
+        values = list(values)
+        values[axis], values[-1] = values[-1], values[axis]
+        return tuple(values)
+
+    return x.view(swap(x.shape), swap(x.strides), x.offset)
 
 
 def _along(op: str, out: Array, x: Array, index: Array, axis: int, named: int) -> None:
@@ -131,35 +136,6 @@ def _along_step(op: str, out: Array, x: Array, index: Array, axis: int, named: i
                  ["out", "x", "x_offset", "at", "at_offset", "fault", *index.shape, *x.strides, *index.strides,
                   x.shape[axis], named, segment, segments, rows * segments], 2 * out.nbytes, rank=rank, axis=axis,
                  **moved(x))
-
-
-def add_along(op: str, x: Array, index: Array, src: Array, axis: int) -> Array:
-    """A copy of x with src added at ``index`` along ``axis``, in the order of the index."""
-    check_along(op, x, index, axis, src)
-    device = same_device(op, (x, index, src))
-    if src.dtype is not x.dtype:
-        raise DTypeError(bad(op, f"src of {src.dtype}", f"{x.dtype}, the array's dtype", "Convert it with .to()."))
-    accumulate = _accumulator(x.dtype)
-    out = x.astype(accumulate)
-    out = out.clone().contiguous() if out is x else out.contiguous()
-    if index.size == 0:
-        return out.astype(x.dtype)
-    src = src.astype(accumulate)
-    key = ("add", out._layout or layout_of(out), src._layout or layout_of(src), index._layout or layout_of(index), axis)
-    step = _plans.get(key)
-    if step is None:
-        length, size = index.shape[axis], x.shape[axis]
-        lines = index.size // length
-        band, bands = banded(device, size, lines, length)
-        step = _plans.put(key, _step(
-            op, "along_add", out, index, index_type(out.storage.nbytes, src.storage.nbytes, index.storage.nbytes,
-                                                    index.size),
-            (size, length, lines), lines * bands, length,
-            ["out", "out_offset", "src", "src_offset", "at", "at_offset", "fault", *index.shape, *out.strides,
-             *index.strides, *src.strides, size, band, bands, lines * bands], 2 * src.nbytes, rank=x.ndim, axis=axis))
-    step(out.storage.buffer, out.offset, src.storage.buffer, src.offset, index.storage.buffer, index.offset,
-         watch(device, op))
-    return out.astype(x.dtype)
 
 
 def one_hot(op: str, index: Array, classes: int) -> Array:

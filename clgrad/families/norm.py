@@ -119,7 +119,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     stream = wide and streamed_rows(x.nbytes, rows.rows if rows.across else rows.Q, x.dtype, params["stream"])
 
     lanes, several = 0, params.get("several", 0) // (1 if kind == "forward" else 4)
-    own = rows.affine == "element" or weight is None and bias is None  # no row has a scale and a shift of its own
+    own = rows.affine == "element" or (weight is None and bias is None)  # no row has a scale and a shift of its own
     if layout == "rows" and own and rows.P == 1 and several >= rows.Q and not how:
         lanes = next((w for w in (16, 8, 4) if w <= rows.Q and w * x.dtype.accumulator.itemsize <= 64), 0)
 

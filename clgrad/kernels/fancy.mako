@@ -4,7 +4,7 @@
 ##   get:    out[o, b, i] = x[o, rows[b], i]
 ##   put:    x[o, rows[b], i] = v[o, b, i]                          (in the order of b: the last one stays)
 ##   add:    x[o, rows[b], i] += v[o, b, i]                         (in the order of b)
-##   along:  x[..., at[..., j, ...], ...] = v[..., j, ...]          (in the order of j)
+##   along, along_add:  x[..., at[..., j, ...], ...] = or += v[..., j, ...]                    (in the order of j)
 ##
 ## o, rows[b] and i are each a linear position over a group of x's axes (those before, those indexed, those after); its
 ## sizes and strides say where it lies, so x may have any memory order. An index out of range touches no memory: it is
@@ -40,7 +40,7 @@
     def write(value, to, source):
         """Statement: what put, add and along do with one element."""
         loaded = prelude.load(ctype, T, value, source)
-        total = f"{prelude.load(ctype, T, 'x', to)} + {loaded}" if kind == "add" else loaded
+        total = f"{prelude.load(ctype, T, 'x', to)} + {loaded}" if kind in ("add", "along_add") else loaded
         return prelude.store(ctype, T, "x", to, total)
 %>
 ${prelude.extensions(ctype, T)}
@@ -48,7 +48,7 @@ typedef ${index} index_t;
 ${prelude.ahead() if listed or kind == "get" else ""}
 ${prelude.stream() if stream else ""}
 
-% if kind in ("rows", "along"):
+% if kind in ("rows", "along", "along_add"):
 static inline index_t checked(${itype} i, index_t size, index_t axis, global long *fault)
 {
     const long position = ${"(long)i" if itype.startswith("u") else "i < 0 ? (long)i + size : (long)i"};
@@ -232,9 +232,9 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
 %>
 kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${ctype} *v, index_t v_offset,
                         const global ${itype} *at, index_t at_offset, global long *fault, ${sizes}${steps}index_t size,
-                        index_t band, index_t bands, index_t units)
+                        index_t named, index_t band, index_t bands, index_t units)
 {
-    // A unit owns one line of `x` along the axis, or a band of it, and writes in the order of the index.
+    // A unit owns one line of `x` along the axis, or a band of it, and takes the index in its order.
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const index_t r0 = (u % bands) * band;
         const index_t r1 = min(r0 + band, size);
@@ -249,7 +249,7 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
         }
         % endfor
         for (index_t j = 0; j < d${axis}; ++j) {
-            const index_t row = checked(at[where + j * at_s${axis}], size, ${axis}, fault);
+            const index_t row = checked(at[where + j * at_s${axis}], size, named, fault);
             if (row < r0 || row >= r1) continue;
             const index_t to = line + row * x_s${axis};
             ${write("v", "to", f"from_line + j * v_s{axis}")}

@@ -1,8 +1,7 @@
-## Reading and adding at positions that an index array names.
+## Reading at positions that an index array names.
 ##
 ##   take:       out[o, j, i] = x[o, index[j], i]
 ##   along:      out[..., j, ...] = x[..., index[..., j, ...], ...]
-##   along_add:  out[..., index[..., j, ...], ...] += src[..., j, ...]                  (one line after the other)
 ##   one_hot:    out[i, c] = (index[i] == c)
 ##
 ## A negative index counts from the end. One that is out of range touches no memory: it is written to `fault`, which the
@@ -19,7 +18,6 @@
     prelude = context.lookup.get_template("prelude.mako").module
     W = 1 if T == "ulong2" else prelude.vector_width(T)
     V = prelude.vec(T, W)
-    add = prelude.store(ctype, T, "out", "at", f"{prelude.load(ctype, T, 'out', 'at')} + {prelude.load(ctype, T, 'x', 'from')}")
 %>
 ${prelude.extensions(ctype, T)}
 typedef ${index} index_t;
@@ -81,11 +79,9 @@ kernel void ${function}(global ${ctype} *out, const global ${itype} *at, index_t
 % else:
 <%
     sizes = "".join(f"index_t d{r}, " for r in range(rank))
-    steps = "".join(f"index_t {v}_s{r}, " for v in ("x", "at", "src")[:3 if kind == "along_add" else 2] for r in range(rank))
-    lines = [r for r in range(rank) if r != axis]
+    steps = "".join(f"index_t {v}_s{r}, " for v in ("x", "at") for r in range(rank))
+    final = rank - 1
 %>
-% if kind == "along":
-<% final = rank - 1 %>\
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
                         index_t at_offset, global long *fault, ${sizes}${steps}index_t size, index_t named,
                         index_t segment, index_t segments, index_t units)
@@ -136,33 +132,4 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % endif
     }
 }
-% else:
-kernel void ${function}(global ${ctype} *out, index_t out_offset, const global ${ctype} *x, index_t src_offset,
-                        const global ${itype} *at_index, index_t at_offset, global long *fault,
-                        ${sizes}${steps}index_t size, index_t band, index_t bands, index_t units)
-{
-    // A unit owns one line of `out` along the axis, or a band of it, and adds in the order of the index.
-    for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
-        const index_t r0 = (u % bands) * band;
-        const index_t r1 = min(r0 + band, size);
-        index_t rest = u / bands, to = out_offset, where = at_offset, src = src_offset;
-        % for r in reversed(lines):
-        {
-            const index_t c = rest % d${r};
-            to += c * x_s${r};
-            where += c * at_s${r};
-            src += c * src_s${r};
-            rest /= d${r};
-        }
-        % endfor
-        for (index_t j = 0; j < d${axis}; ++j) {
-            const index_t row = checked(at_index[where + j * at_s${axis}], size, ${axis}, fault);
-            if (row < r0 || row >= r1) continue;
-            const index_t at = to + row * x_s${axis};
-            const index_t from = src + j * src_s${axis};
-            ${add}
-        }
-    }
-}
-% endif
 % endif

@@ -382,12 +382,9 @@ def _put_along_ref(x: Any, index: Any, src: Any, dim: int) -> Any:
 
 
 def _run_along(x: Array, index: Array, src: Array, dim: int) -> Array:
-    out = x.clone()
     if not x.ndim:
         raise ShapeError(bad("scatter", "a 0-d array", "at least one dimension", "Reshape it to (1,)."))
-    family.put_along("scatter", out, index, src, shapes.axis_index("scatter", dim, x.ndim))
-    out.storage.version = 0
-    return out
+    return family.written_along("scatter", x, index, src, shapes.axis_index("scatter", dim, x.ndim), False)
 
 
 def _along_slope(g: Any, index: Any, src_shape: tuple[int, ...], dim: int) -> Any:
@@ -397,7 +394,8 @@ def _along_slope(g: Any, index: Any, src_shape: tuple[int, ...], dim: int) -> An
     index, axis = unwrap(index), dim % g.ndim
     order = ramp(index.shape[axis], 0, 1, index.dtype, index.device)
     order = order.reshape((-1, *(1,) * (g.ndim - axis - 1))).expand(index.shape)
-    last = family.put_along("scatter", full(g.shape, 0, index.dtype, index.device), index, order, axis)
+    nothing = full(g.shape, 0, index.dtype, index.device)
+    last = family.written_along("scatter", nothing, index, order, axis, False)
     return _padded(where(take_along(last, index, axis) == order, take_along(g, index, axis), 0.0), src_shape)
 
 

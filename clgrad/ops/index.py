@@ -93,8 +93,8 @@ take_along = driver("take_along", "x, index, dim", "index", tensors=("x", "index
                     doc="out[.., j, ..] = x[.., index[.., j, ..], ..] along ``dim``; the result has index's shape.")
 add_along = driver("add_along", "x, index, src, dim", "index", tensors=("x", "index", "src"), method=False,
                    public=False,
-                   run=lambda x, index, src, dim: family.add_along("scatter_add", x, index, src,
-                                                                   _axis("scatter_add", x, dim)),
+                   run=lambda x, index, src, dim: fancy.written_along("scatter_add", x, index, src,
+                                                                      _axis("scatter_add", x, dim), True),
                    grad=[lambda g: g, ZERO_GRAD, lambda g, index, src_shape, dim: _padded(take_along(g, index, dim),
                                                                                           src_shape)],
                    ref=_add_along_ref, cases=(Case(((3, 4), _at([0, 3], [1, -1], [2, 2]), (3, 2)), {"dim": 1}),

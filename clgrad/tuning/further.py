@@ -39,25 +39,15 @@ def _index_operands(p: Problem, draw: Draw) -> Hosts:
     rows, count, beside = p.sizes
     if p.layout == "take":
         return draw((rows, beside)), _positions(p, (count,))
-    more = (draw((beside, count)),) if p.layout == "along_add" else ()
-    return draw((beside, rows)), _positions(p, (beside, count)), *more
+    return draw((beside, rows)), _positions(p, (beside, count))
 
 
 def _index(p: Problem, *a: Any) -> Any:
-    if p.layout == "take":
-        return index.take("take", *a, 0)
-    return (index.add_along("scatter_add", *a, 1) if p.layout == "along_add" else
-            index.take_along("gather", *a, 1))
+    return index.take("take", *a, 0) if p.layout == "take" else index.take_along("gather", *a, 1)
 
 
-def _index_reference(p: Problem, *a: np.ndarray) -> np.ndarray:
-    if p.layout == "take":
-        return a[0][a[1]]
-    if p.layout == "along":
-        return np.take_along_axis(a[0], a[1], 1)
-    out = a[0].copy()
-    np.add.at(out, (np.arange(len(out))[:, None], a[1]), a[2])
-    return out
+def _index_reference(p: Problem, x: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return x[at] if p.layout == "take" else np.take_along_axis(x, at, 1)
 
 
 def _moved(p: Problem, times: int) -> float:
@@ -70,15 +60,16 @@ def _few_rows(p: Problem, params: Params) -> Sequence[tuple[int, int, int]]:
 
 
 INDEX = Tunable(
-    "index", ("rows", "count", "beside"), ("take", "along", "along_add"), _index_operands, run=_index,
+    "index", ("rows", "count", "beside"), ("take", "along"), _index_operands, run=_index,
     reference=_index_reference, work=lambda p: _moved(p, 2), odd=_few_rows, spoilt=(0,), unit="GB/s",
     common=(*problems("index", "float32", "take", (32768, 8192, 256)),
-            *problems("index", "float32", "along", (4096, 4096, 512)),
-            *problems("index", "float32", "along_add", (4096, 4096, 512))))
+            *problems("index", "float32", "along", (4096, 4096, 512))))
 
 
 def _fancy_operands(p: Problem, draw: Draw) -> Hosts:
     rows, count, beside = p.sizes
+    if p.layout == "along_add":
+        return draw((beside, rows)), _positions(p, (beside, count)), draw((beside, count))
     at = _positions(p, (count,))
     return (draw((rows, beside)), at) if p.layout == "get" else (draw((rows, beside)), at, draw((count, beside)))
 
@@ -87,6 +78,8 @@ def _fancy(p: Problem, x: Array, at: Array, *values: Array) -> Array:
     """Reads are ends in themselves; writes go into zeros, as a gradient's do."""
     if p.layout == "add":
         return fancy.take_add("take_backward", values[0], at, (p.sizes[0], p.sizes[2]), 0)
+    if p.layout == "along_add":
+        return fancy.written_along("scatter_add", x, at, values[0], 1, True)
     rows = fancy.rows_of("index", x, [(at, p.sizes[0], 0)], (p.sizes[1],))
     return fancy.get("index", x, rows, (0,), 0)
 
@@ -94,18 +87,23 @@ def _fancy(p: Problem, x: Array, at: Array, *values: Array) -> Array:
 def _fancy_reference(p: Problem, x: np.ndarray, at: np.ndarray, *values: np.ndarray) -> np.ndarray:
     if p.layout == "get":
         return x[at]
+    if p.layout == "along_add":
+        out = x.copy()
+        np.add.at(out, (np.arange(len(out))[:, None], at), values[0])
+        return out
     out = np.zeros(x.shape)
     np.add.at(out, at, values[0])
     return out
 
 
 FANCY = Tunable(
-    "fancy", ("rows", "count", "beside"), ("get", "add"), _fancy_operands, run=_fancy, reference=_fancy_reference,
-    work=lambda p: _moved(p, 2 if p.layout == "get" else 3), odd=lambda p, params: (
+    "fancy", ("rows", "count", "beside"), ("get", "add", "along_add"), _fancy_operands, run=_fancy,
+    reference=_fancy_reference, work=lambda p: _moved(p, 2 if p.layout == "get" else 3), odd=lambda p, params: (
         *_few_rows(p, params), (67, params.get("listed", 1024) + 1, 1), (37, 1025, params.get("strip", 128) + 1)),
     spoilt=(), unit="GB/s",
     common=(*problems("fancy", "float32", "get", (32768, 8192, 256), (1 << 20, 1 << 20, 1)),
-            *problems("fancy", "float32", "add", (32768, 8192, 256), (1 << 20, 1 << 20, 1), (1024, 2048, 64))))
+            *problems("fancy", "float32", "add", (32768, 8192, 256), (1 << 20, 1 << 20, 1), (1024, 2048, 64)),
+            *problems("fancy", "float32", "along_add", (4096, 4096, 512))))
 
 
 def _bucket_operands(p: Problem, draw: Draw) -> Hosts:

@@ -335,3 +335,32 @@ def test_transposed_copies(shape, form: str, device, rng) -> None:
     given, expected = from_host(x), np.swapaxes(x, -1, -2)
     np.testing.assert_array_equal(given.mT.contiguous().numpy(), expected)
     np.testing.assert_array_equal((given.mT + given.mT.contiguous()[..., :1]).numpy(), expected + expected[..., :1])
+
+
+@pytest.mark.parametrize(("shape", "index_shape", "axis"), [
+    ((50000,), (20000,), 0), ((1, 30000), (1, 5000), 1), ((3, 70000), (2, 9000), 1), ((70000, 3), (9000, 2), 0),
+    ((2, 1100000), (2, 3000), 1), ((300, 250), (300, 240), 0), ((5, 140, 130), (4, 135, 130), 1)],
+    ids=["listed", "one line", "few lines", "few columns", "long lines", "turned", "turned in the middle"])
+def test_long_indices_along_an_axis(shape, index_shape, axis, device, rng) -> None:
+    """Listed by buckets, or with the axis turned to the end: the last of equals stays, sums take all, errors name the
+    axis that was given."""
+    x, src = rng.integers(-9, 9, shape).astype(np.float32), rng.integers(-9, 9, index_shape).astype(np.float32)
+    index = rng.integers(0, shape[axis] // 2, index_shape)  # some at least come more than once
+    grid = [*np.indices(index_shape, sparse=True)]
+    grid[axis] = index
+    added, put = x.copy(), x.copy()
+    np.add.at(added, tuple(grid), src)
+    put[tuple(grid)] = src  # NumPy lets the last one stay, too
+    signed = np.where(rng.random(index_shape) < 0.5, index, index - shape[axis])
+    source = from_host(np.pad(src, 1))[tuple(slice(1, 1 + n) for n in index_shape)]
+    for array in (from_host(x), from_host(np.ascontiguousarray(x.T)).T):
+        assert_close(array.scatter_add(axis, from_host(signed), source), added)
+        assert_close(array.scatter(axis, from_host(signed.astype(np.int32)), source), put)
+        assert_close(array.gather(axis, from_host(signed)), x[tuple(grid)])
+    assert_close(from_host(x.astype(np.float16)).scatter_add(axis, from_host(index), source.to("float16")),
+                 added.astype(np.float16))
+    index.reshape(-1)[-1] = shape[axis]
+    for f in (lambda i: from_host(x).scatter_add(axis, i, source), lambda i: from_host(x).gather(axis, i)):
+        f(from_host(index))
+        with pytest.raises(IndexError, match=f"{shape[axis]}.*axis {axis}|axis {axis}.*{shape[axis]}"):
+            clgrad.synchronize()
