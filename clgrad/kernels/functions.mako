@@ -26,6 +26,8 @@
 
     EXP = (1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368714712560177,
            0.0013814602280035615)                       # exp(x) for x in [-log(2) / 2, log(2) / 2]
+    EXP2 = (1.0, 0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957,
+            0.001326472731307149)                       # 2 to the x for x in [-1 / 2, 1 / 2], within 2e-7
 
     def parts(lift, of=1):
         """Statements: ``of`` * b is n log(2) + of * r, and the low bits of t are those of the exponent of 2 to the
@@ -116,5 +118,20 @@ static inline T exp_soft(T x)
 #undef K
 #undef AS_INT
 #undef AS_T
+"""
+
+    def onto(vec, T):
+        """exp_onto(sum, x) for vectors of this type: sum + exp(x) for x up to 88, where a float below 2 to the -126 is
+        zero. Of large -x last digits are lost, which no sum that counts has room for."""
+        if T != "float":
+            return f"static inline {vec} exp_onto({vec} sum, {vec} x) {{ return sum + exp(x); }}\n"
+        return f"""#define K(v) (({vec})(v##f))
+static inline {vec} exp_onto({vec} sum, {vec} x)
+{{
+    const {vec} b = (x < K(-88.0)) ? K(-88.0) : x;
+    const {vec} t = b * K(1.442695041) + K({12582912 + 127}.0), r = b * K(1.442695041) - (t - K({12582912 + 127}.0));
+    return {horner("r", *EXP2)} * as_{vec}(as_{vec.replace("float", "int")}(t) << 23) + sum;
+}}
+#undef K
 """
 %>

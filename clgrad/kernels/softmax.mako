@@ -59,6 +59,10 @@
         return {"softmax_backward": f"{x(i, w)} * {y(i, w)}", "log_softmax_backward": x(i, w)}.get(
             kind, f"{exp(w)}({x(i, w)} - {m})")
 
+    def summed(s, i, m):
+        """The lanes' sum with their next term."""
+        return f"{s} + {term(i, W, m)}" if backward or W == 1 else f"exp_onto({s}, {x(i, W)} - {m})"
+
     def result(i, w, m, s):
         """What is stored at a position; s is the sum, or for log_softmax m + log(sum)."""
         return {"softmax": f"{exp(w)}({x(i, w)} - {m}) * {s}", "log_softmax": f"{x(i, w)} - {s}",
@@ -100,7 +104,7 @@ typedef ${T} T;
 % if form == "wide":
 ${prelude.joined(T, W)}
 ${prelude.stream()}${prelude.ahead()}\
-${functions.softly(prelude.vec(T, W), T)}\
+${functions.softly(prelude.vec(T, W), T)}${functions.onto(prelude.vec(T, W), T)}\
 % endif
 % if layout == "group":
 ${teams.opening(joining, group, T)}\
@@ -163,10 +167,12 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % for n in (2, 1):
         for (; k + ${n * W} <= K; k += ${n * W}) {
             % for j in range(n):
+                % if waits:
             const ${V} e${j} = ${term(f"at + k + {j * W}", W, "m")};
             sum${j} += e${j};
-                % if waits:
             row[k / ${W} + ${j}] = e${j};
+                % else:
+            sum${j} = ${summed(f"sum{j}", f"at + k + {j * W}", "m")};
                 % endif
                 % if short:
             AHEAD(x + at + K + k + ${j * W}, 0);
@@ -243,7 +249,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 ms[v] = m;
         % endif
                 for (index_t k = k0; k < k1; ++k) {
-                    s += ${term("at + k * inner", W, "zero")};
+                    s = ${summed("s", "at + k * inner", "zero")};
                     AHEAD(x + at + (k + ${BLOCK}) * inner, 0);
         % if backward:
                     AHEAD(y + at + (k + ${BLOCK}) * inner, 0);
