@@ -136,7 +136,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     % if waits:
     ${V} row[${kept // W}];
     % endif
-    % if classes and not single:
+    % if classes and not single and not waits:
     const ${I} lanes = (${I})(${", ".join(map(str, range(W)))});
     % endif
     for (index_t u = first; u < last; ++u) {
@@ -185,7 +185,10 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % endfor
         s = sum_of(sum0 + sum1);
         for (; k < K; ++k) s += ${term("at + k", 1, "m")};
-        % if waits:
+        % if waits and classes:  # so that a row is (exp(x - m) - (k == t) * s) / s * g
+        if ((t >= 0) & (t < K / ${W} * ${W})) ((T *)row)[t] -= s;
+        const T part = scale / s;
+        % elif waits:
         const T part = 1 / s;
         % endif
         s = ${settle("m", "s")};
@@ -194,7 +197,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % else:
         for (k = 0; k + ${W} <= K; k += ${W}) {
             ${V} v = ${f"row[k / {W}] * part" if waits else result("at + k", W, "m", "s")};
-            % if classes:
+            % if classes and not waits:
             v -= (lanes == (${I})((${itype})clamp(t - k, (index_t)-1, (index_t)${W}))) ? (${V})(1) : (${V})(0);
             v *= scale;
             % endif
