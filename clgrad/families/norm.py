@@ -1,16 +1,19 @@
-"""Host side of the normalisations: rows brought to mean 0 and variance 1, and the gradients; one launch each."""
+"""Host side of the normalisations: rows brought to mean 0 and variance 1, and the gradients: one launch each, or
+two where a few long rows are cut into pieces for a many-core device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
 from .. import kernels
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Layout, dense, fresh, full, layout_of, same_device
+from ..ndarray import Array, Layout, Storage, dense, fresh, full, layout_of, same_device
+from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import Kernel, fitted, kernel
 from .plans import (
@@ -21,6 +24,7 @@ from .plans import (
     index_type,
     letter,
     parameters,
+    row_pieces,
     streamed_rows,
     strip_span,
     team_size,
@@ -86,11 +90,17 @@ def rows_of(shape: tuple[int, ...], scheme: str, size: int) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    launch: Launch | None  # None: there are no elements
+    launches: tuple[Launch, ...]  # none where there are no elements, two where rows are cut into pieces
     result: Layout
     statistic: Layout  # of the rows' means and reciprocal deviations
     weights: int  # how many share the sums of the backward
     sums: Layout | None = None  # of these, before the last addition
+    parts: int = 0  # bytes of what the first of two launches keeps for the second
+
+    def run(self, device: Device, *values: Any) -> None:
+        more = (Storage(device, self.parts).buffer,) if self.parts else ()
+        for step in self.launches:
+            step(*values, *more)
 
 
 _plans = Plans()
@@ -104,7 +114,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     result = Layout.dense(x.shape, x.dtype, device)
     statistic = Layout.dense((rows.rows,), statistics_dtype(x), device)
     if not x.size:
-        return _Plan(None, result, statistic, count)
+        return _Plan((), result, statistic, count)
     layout = ("columns" if wide else "serial") if rows.across else "rows" if wide else "group"
     some = next((a for a in (weight, bias) if a is not None), x)
     how, rtype = running
@@ -123,17 +133,32 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     if layout == "rows" and own and rows.P == 1 and several >= rows.Q and not how:
         lanes = next((w for w in (16, 8, 4) if w <= rows.Q and w * x.dtype.accumulator.itemsize <= 64), 0)
 
-    def build(local: int) -> Kernel:
-        return kernel(device, "norm", "norm", signature, f"{rows.scheme}_norm_{kind}", kind=kind, layout=layout,
-                      form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype, T=x.dtype.compute,
-                      index=index, group=local, affine=rows.affine,
+    def build(local: int, stage: str = "") -> Kernel:
+        return kernel(device, "norm", "norm", signature + (f"P{i}{i}" if stage else ""), f"{rows.scheme}_norm_{kind}",
+                      kind=kind, layout=layout, form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype,
+                      T=x.dtype.compute, index=index, group=local, affine=rows.affine,
                       grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
                       rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how,
                       wanted=wanted, stream=stream, segments="lanes" if rows.Q <= _SHORT else "tree",
-                      strip=params["strip"], lanes=lanes, **joining(device, layout))
+                      strip=params["strip"], lanes=lanes, stage=stage, **joining(device, layout))
 
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q
+    read = ("x", "x_offset") if kind == "forward" else ("x", "x_offset", "dy", "dy_offset", "sums")
+    args = ("out", *read, "weight", "weight_offset", *more, "mean", "rstd", rows.P, rows.Q, rows.step, rows.row_step,
+            rows.groups, rows.rows)
+    partials = {"element": 1, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
+    whole = rows.Q if kind == "backward" and rows.affine == "segment" else 1  # what has sums of its own
+    pieces = row_pieces(device, rows.rows, length, max(module.PIECE, whole)) if layout == "group" else 1
+    if pieces > 1:
+        piece = -(-length // pieces // whole) * whole
+        launches = tuple(_piecewise(partial(build, stage=stage), params["local"], args, rows.rows, length, piece,
+                                    x.nbytes) for stage in ("part", "last"))
+        if rows.affine == "element":  # each row writes sums for its weights
+            partials = rows.rows // rows.groups
+        sums = Layout.dense((2, partials, count), statistic.dtype, device) if wanted else None
+        kept = 3 * rows.rows * -(-length // piece) * statistic.dtype.itemsize
+        return _Plan(launches, result, statistic, count, sums, kept)
     local = group_size(device, rows.rows, length, params["local"]) if layout == "group" else params["local"]
     k, local = fitted(build, local)
     span = strip_span(device, 1, rows.rows, 8 if x.dtype.itemsize == 8 else 16, params["strip"])
@@ -151,13 +176,20 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     else:
         groups = max(1, min(-(-units // local), device.facts.compute_units * 16))
         gsize, lsize, teams = (groups * local,), (local,), 1
-    read = ("x", "x_offset") if kind == "forward" else ("x", "x_offset", "dy", "dy_offset", "sums")
-    args = ("out", *read, "weight", "weight_offset", *more, "mean", "rstd", rows.P, rows.Q, rows.step, rows.row_step,
-            rows.groups, rows.rows, span, rows.rows)
-    partials = {"element": teams, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
+    if rows.affine == "element":
+        partials = teams
     sums = Layout.dense((2, partials, count), statistic.dtype, device) if wanted else None
-    step = Launch(k, gsize, lsize, args, (2 if kind == "forward" else 3) * x.nbytes)
-    return _Plan(step, result, statistic, count, sums)
+    step = Launch(k, gsize, lsize, (*args, span, rows.rows), (2 if kind == "forward" else 3) * x.nbytes)
+    return _Plan((step,), result, statistic, count, sums)
+
+
+def _piecewise(build: Callable[[int], Kernel], local: int, args: tuple, rows: int, length: int, piece: int,
+               nbytes: int) -> Launch:
+    """One of the two launches for a few long rows: a work-group a piece."""
+    k, local = fitted(build, local)
+    pieces = -(-length // piece)
+    groups = min(rows * pieces, k.device.facts.compute_units * 32)
+    return Launch(k, (groups * local,), (local,), (*args, local, rows * pieces, "parts", piece, pieces), 2 * nbytes)
 
 
 def _checked(op: str, x: Array, others: tuple, rows: Rows) -> None:
@@ -197,7 +229,7 @@ def norm(x: Array, weight: Array | None, bias: Array | None, scheme: str, size: 
     plan = _plans.get(key)
     if plan is None:
         plan = _plans.put(key, _forward_plan(x, weight, bias, scheme, size, eps, rms, running))
-    if plan.launch is None:
+    if not plan.launches:
         d, device = plan.statistic.dtype, x.device
         return fresh(plan.result), full(plan.statistic.shape, 0, d, device), full(plan.statistic.shape, 0, d, device)
     out, mean, rstd = fresh(plan.result), fresh(plan.statistic), fresh(plan.statistic)
@@ -210,8 +242,8 @@ def norm(x: Array, weight: Array | None, bias: Array | None, scheme: str, size: 
                 counter.storage.buffer, counter.offset)
         running_mean.storage.version += 1
         running_var.storage.version += 1
-    plan.launch(out.storage.buffer, x.storage.buffer, x.offset, scale.storage.buffer, scale.offset,
-                shift.storage.buffer, shift.offset, *more, mean.storage.buffer, rstd.storage.buffer)
+    plan.run(x.storage.device, out.storage.buffer, x.storage.buffer, x.offset, scale.storage.buffer, scale.offset,
+             shift.storage.buffer, shift.offset, *more, mean.storage.buffer, rstd.storage.buffer)
     return out, mean, rstd
 
 
@@ -245,12 +277,12 @@ def norm_backward(dy: Array, x: Array, mean: Array, rstd: Array, weight: Array |
         index = index_type(*(a.storage.nbytes for a in (x, dy, weight) if a is not None))
         plan = _plans.put(key, _plan("backward", x, weight, None, rows, rms, ("", x.dtype.compute), wanted, index, ()))
     out, count = fresh(plan.result), plan.weights
-    if plan.launch is None:
+    if not plan.launches:
         return (out, *(full((count,), 0, d, x.device) for _ in range(2))) if wanted else (out,)
     sums = fresh(plan.sums) if wanted else out
     scale = x if weight is None else weight
-    plan.launch(out.storage.buffer, x.storage.buffer, x.offset, dy.storage.buffer, dy.offset, sums.storage.buffer,
-                scale.storage.buffer, scale.offset, mean.storage.buffer, rstd.storage.buffer)
+    plan.run(x.storage.device, out.storage.buffer, x.storage.buffer, x.offset, dy.storage.buffer, dy.offset,
+             sums.storage.buffer, scale.storage.buffer, scale.offset, mean.storage.buffer, rstd.storage.buffer)
     if not wanted:
         return (out,)
     if sums.shape[1] > 1:

@@ -21,6 +21,8 @@
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
 ##                 teams.mako says: in 1.5 KB for 128 work-items. At 40 registers an NVIDIA SM with 64 K of them holds 1536 of 2048.
+##                 Few rows, much longer than PIECE elements, are cut into pieces (`stage`): "part" keeps what a piece adds
+##                 to its row's statistics or sums, "last" joins those of its row, in order, and writes a piece.
 ## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
 ##
 ## The sums for weights: `row` writes them; `segment` writes one a sample, `element` one a worker, for a reduction after.
@@ -32,6 +34,7 @@
     DEFAULT = {"wide": {"local": 1, "strip": 16, "stream": 1 << 24, "several": 128},
                "many": {"local": 128, "strip": 1, "stream": 1 << 24}}
     BLOCK, STACK = 2048, 8
+    PIECE = 8192  # elements, as of softmax
     NEXT = 4  # elements of a column that are fetched ahead while its gradient is written
     SHORT = 8192  # elements of a row that is fetched ahead
 
@@ -44,6 +47,9 @@
     W = prelude.vector_width(T) if form == "wide" else 1
     forward = kind == "forward"
     joined = not (layout in ("columns", "serial") or affine == "row")  # a row is one stretch of memory
+
+    CHAN = """const T d = m_other - m, share = n_other / fmax(n + n_other, (T)1);
+            m += d * share; m2 += m2_other + d * d * share * n; n += n_other;"""
 
     def x(i, w=1):
         return prelude.load(ctype, T, "x", i, w)
@@ -289,7 +295,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                         const global long *count, index_t count_offset,
 % endif
                         global T *mean, global T *rstd, index_t P, index_t Q, index_t step, index_t row_step,
-                        index_t groups, index_t rows, index_t span, index_t units)
+                        index_t groups, index_t rows, index_t span, index_t units${", global T *parts, index_t piece, index_t pieces" if stage else ""})
 {
     x += x_offset;
     weight += weight_offset;
@@ -572,26 +578,45 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     }
 % else:
     // A team of work-items a row. Position k of a row is (k / Q, k % Q); where the row is one stretch that is base + k.
-    // A row that is none repeats the last, of length 0: every work-item comes to every barrier.
+    // A row (or a piece of one) that is none repeats the last, of length 0: every work-item comes to every barrier.
     ${team_work.place(joining, group, T, T, T)}
     const int team = (int)span, lane = item % team, teams = ${group} / team;
 <%
     at = "base + k" if joined else "base + k / Q * step + k % Q"
 %>
+<%def name="row_of()">\
+        const bool real = u0 + item / team < units;
+    % if stage:
+        const index_t one = min(u0 + item / team, units - 1), u = one / pieces, k0 = (one - u * pieces) * piece;
+        const index_t stop = real ? min(k0 + piece, P * Q) : k0;
+    % else:
+        const index_t u = min(u0 + item / team, units - 1), k0 = 0, stop = real ? P * Q : 0;
+    % endif
+        const index_t base = u * row_step;
+    % if grouped:
+        const index_t own = u % groups * Q;
+    % endif
+</%def>\
 <%def name="meet(*names)">
         // Sums of the lanes' values, in every lane.
         ${team_work.join(joining, names, [T] * len(names), " ".join(f"{n} += {n}_other;" for n in names), "add")}
 </%def>\
     % if forward:
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
-        const bool real = u0 + item / team < units;
-        const index_t u = min(u0 + item / team, units - 1), K = real ? P * Q : 0;
-        const index_t base = u * row_step;
-    % if grouped:
-        const index_t own = u % groups * Q;
-    % endif
+${row_of()}\
         T m = 0, m2 = 0, n = 0;
-        for (index_t k = lane; k < K; k += team) {
+    % if stage == "last":
+        for (index_t p = lane; p < pieces; p += team) {
+            const global T *part = parts + 3 * (u * pieces + p);
+        % if rms:
+            m2 += part[1];
+        % else:
+            const T m_other = part[0], m2_other = part[1], n_other = part[2];
+            ${CHAN}
+        % endif
+        }
+    % else:
+        for (index_t k = k0 + lane; k < stop; k += team) {
             const T value = ${x(at)};
         % if rms:
             m2 += value * value;
@@ -602,24 +627,32 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             m2 += d * (value - m);
         % endif
         }
+    % endif
         % if rms:
         ${meet("m2")}
         % else:
-        ${team_work.join(joining, ["m", "m2", "n"], [T] * 3, """const T d = m_other - m, part = n_other / fmax(n + n_other, (T)1);
-            m += d * part; m2 += m2_other + d * d * part * n; n += n_other;""")}
+        ${team_work.join(joining, ["m", "m2", "n"], [T] * 3, CHAN)}
         % endif
-        const T r = 1 / sqrt(m2 / total + eps);
+    % if stage == "part":
         if (real && lane == 0) {
+            parts[3 * one] = m;
+            parts[3 * one + 1] = m2;
+            parts[3 * one + 2] = n;
+        }
+    % else:
+        const T r = 1 / sqrt(m2 / total + eps);
+        if (real && lane == 0 && k0 == 0) {
             ${settle("u")}
         }
         ${shared("0") if affine == "row" else ""}
-        for (index_t k = lane; k < K; k += team) {
+        for (index_t k = k0 + lane; k < stop; k += team) {
             ${shared("(k / Q)") if affine == "segment" else ""}
             ${put(at, result(at, "k", 1, "" if rms else "m"))}
         }
+    % endif
     }
     % else:
-        % if wanted and affine == "element":
+        % if wanted and affine == "element" and not stage:
     // A lane owns the positions it walks over, in every row: nobody else adds to them.
     global T *const slopes = sums + ((index_t)get_group_id(0) * teams + item / team) * groups * Q;
     global T *const shifts = slopes + (index_t)get_num_groups(0) * teams * groups * Q;
@@ -627,20 +660,31 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         for (index_t q = lane; q < Q; q += team) slopes[g * Q + q] = shifts[g * Q + q] = 0;
         % endif
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
-        const bool real = u0 + item / team < units;
-        const index_t u = min(u0 + item / team, units - 1), K = real ? P * Q : 0;
-        const index_t base = u * row_step;
-    % if grouped:
-        const index_t own = u % groups * Q;
-    % endif
+${row_of()}\
         const T r = rstd[u];
         % if not rms:
         const T m = mean[u];
         % endif
         T s1 = 0, s2 = 0;
+    % if stage == "last":
+        for (index_t p = lane; p < pieces; p += team) {
+            const global T *part = parts + 2 * (u * pieces + p);
+            s1 += part[0];
+            s2 += part[1];
+        }
+        ${meet("s1", "s2")}
+    % else:
+        % if affine == "segment":
+        const index_t p1 = stop / Q;
+        % endif
+        % if wanted and affine == "element" and stage:
+        // A row has sums of its own: those of the groups' rows lie side by side.
+        global T *const slopes = sums + u / groups * groups * Q;
+        global T *const shifts = slopes + rows * Q;
+        % endif
         % if affine == "segment" and segments == "lanes":
         // Short segments: a lane takes whole ones.
-        for (index_t p = real ? lane : P; p < P; p += team) {
+        for (index_t p = k0 / Q + lane; p < p1; p += team) {
             T t1 = 0, t2 = 0;
             ${shared("p")}
             for (index_t q = 0; q < Q; ++q) {
@@ -658,10 +702,11 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         }
         ${meet("s1", "s2")}
         % elif affine == "segment":
-        for (index_t p = 0; p < P; ++p) {
+        for (index_t i = 0; i < ${"piece / Q" if stage else "P"}; ++i) {
+            const index_t p = min(k0 / Q + i, P - 1), q1 = k0 / Q + i < p1 ? Q : 0;
             T t1 = 0, t2 = 0;
             ${shared("p")}
-            for (index_t q = real ? lane : Q; q < Q; q += team) {
+            for (index_t q = lane; q < q1; q += team) {
                 const index_t at = base + p * Q + q;
                 const T g = ${dy("at")};
                 t1 += g;
@@ -669,7 +714,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             }
             ${meet("t1", "t2")}
             % if wanted:
-            if (real && lane == 0) {
+            if (q1 > 0 && lane == 0) {
                 sums[u * P + p] = t2;
                 sums[rows * P + u * P + p] = t1;
             }
@@ -678,41 +723,49 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
             s2 += t2${" * scale" if has_weight else ""};
         }
         % else:
-        ${shared("0") if affine == "row" else ""}
-        for (index_t k = lane; k < K; k += team) {
+        for (index_t k = k0 + lane; k < stop; k += team) {
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};
             % if wanted and affine == "element":
-            slopes[${place("k")}] += g * h;
-            shifts[${place("k")}] += g;
+            slopes[${place("k")}] ${"" if stage else "+"}= g * h;
+            shifts[${place("k")}] ${"" if stage else "+"}= g;
             % endif
             const T a = ${f"g * {weight(place('k'))}" if affine == "element" and has_weight else "g"};
             s1 += a;
             s2 += a * h;
         }
         ${meet("s1", "s2")}
-            % if affine == "row":
-                % if wanted:
+        % endif
+    % endif
+    % if stage == "part":
         if (real && lane == 0) {
+            parts[2 * one] = s1;
+            parts[2 * one + 1] = s2;
+        }
+    % else:
+        % if affine == "row":
+        ${shared("0")}
+            % if wanted:
+        if (real && lane == 0 && k0 == 0) {
             sums[u] = s2;
             sums[rows + u] = s1;
         }
-                % endif
-                % if has_weight:
+            % endif
+            % if has_weight:
         s1 *= scale;
         s2 *= scale;
-                % endif
             % endif
         % endif
         s1 = ${"0" if rms else "s1 / total"};
         s2 /= total;
-        for (index_t k = lane; k < K; k += team) {
+        for (index_t k = k0 + lane; k < stop; k += team) {
             ${shared("(k / Q)") if affine == "segment" else ""}
             const index_t at = ${at};
             const T g = ${dy("at")}, h = ${normal("at")};
 <% scaled = "g" if not has_weight else f"g * {weight(place('k'))}" if affine == "element" else "g * scale" %>
             ${put("at", f"r * ({scaled} - s1 - h * s2)")}
         }
+    % endif
     }
     % endif
 % endif

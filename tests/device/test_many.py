@@ -12,6 +12,7 @@ from clgrad import kernels, ops
 from clgrad.families.norm import norm, norm_backward
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
+from clgrad.ops.norm import rows_of
 from clgrad.runtime import launch as launcher
 from clgrad.runtime import program
 from clgrad.table import OPS
@@ -66,7 +67,7 @@ def eight(both_forms: dict) -> clgrad.Device:
 @pytest.fixture
 def cut(eight: clgrad.Device, monkeypatch: pytest.MonkeyPatch) -> clgrad.Device:
     """One on which a few rows are cut into pieces of 64 elements or more."""
-    for family in ("softmax",):
+    for family in ("softmax", "norm"):
         monkeypatch.setattr(kernels.template(family).module, "PIECE", 64)
     with eight:
         yield eight
@@ -89,6 +90,39 @@ def test_rows_in_pieces(name: str, tensors: int, more: tuple, attrs: dict, rng: 
         got = call(ops.ALL[name], [from_host(a) for a in inputs], attrs)
         assert len(launched) == 2
         assert_close(got, expected, scale=4, message=f"{rows} x {K}")
+
+
+@pytest.mark.parametrize(("shape", "attrs"), [((3, 700), {"scheme": "layer", "size": 1}),
+                                              ((3, 130), {"scheme": "layer", "size": 1, "rms": True}),
+                                              ((2, 300), {"scheme": "group", "size": 2}),
+                                              ((2, 9, 40), {"scheme": "group", "size": 1}),
+                                              ((2, 30, 20), {"scheme": "group", "size": 2}),
+                                              ((3, 2, 90), {"scheme": "batch", "size": 0})])
+def test_normalised_in_pieces(shape: tuple, attrs: dict, rng: np.random.Generator, cut: clgrad.Device,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics and sums of pieces; short and long segments are never cut in the backward."""
+    launched: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launched)
+    rows, channels = rows_of(shape, attrs["scheme"], attrs["size"]), shape[1]
+    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    w, b = (rng.standard_normal(channels).astype(np.float32) for _ in range(2))
+    for name, inputs, more in (("norm_rows", [x, w, b], {}),
+                               ("norm_rows_backward", [dy, x, np.zeros(rows.rows, np.float32) + np.float32(0.1),
+                                                       np.full(rows.rows, 1.5, np.float32), w], {"wanted": True})):
+        launched.clear()
+        got = call(ops.ALL[name], [from_host(a) for a in inputs], {**attrs, **more})
+        assert sum("norm" in label for label in launched) == 2
+        for one, expected in zip(got, OPS[name].ref(*inputs, **attrs, **more), strict=True):
+            assert_close(one, expected, scale=4)
+
+
+def test_running_statistics_of_rows_in_pieces(rng: np.random.Generator, cut: clgrad.Device) -> None:
+    """One piece mixes them, once."""
+    x = rng.standard_normal((3, 2, 90)).astype(np.float32)
+    mean, var = from_host(np.ones(2, np.float32)), from_host(np.zeros(2, np.float32))
+    norm(from_host(x), None, None, "batch", 0, 1e-5, False, (mean, var, 0.25, None))
+    assert_close(mean, (0.75 + 0.25 * x.mean((0, 2), dtype=np.float64)).astype(np.float32), scale=4)
+    assert_close(var, (0.25 * x.var((0, 2), ddof=1, dtype=np.float64)).astype(np.float32), scale=4)
 
 
 def test_infinities_and_nan_in_pieces(cut: clgrad.Device) -> None:
