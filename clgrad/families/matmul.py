@@ -368,12 +368,11 @@ def _many(s: Steps, p: Problem, params: dict[str, int] | None, facts: Facts) -> 
 
 def _matrix(s: Steps, p: Problem, unit: str, facts: Facts) -> None:
     """A product by matrix units: as many launches, of the same arguments, as one by ordinary tiles."""
-    params = matrix_units.tile_for(p.M, p.N, p.batch, facts)
+    params = matrix_units.tile_for(p.M, p.N, p.batch, unit, facts)
     if params is None:
         _many(s, p, None, facts)
     else:
-        _split(s, p, "matrix", matrix_units.groups(p.M, p.N, params), 32 * params["warps_m"] * params["warps_n"],
-               facts, [p.M, p.N, p.K], _two_operands(p),
+        _split(s, p, "matrix", *matrix_units.groups(p.M, p.N, params, unit), facts, [p.M, p.N, p.K], _two_operands(p),
                {"template": "matrix_units", "unit": unit, **_sides(p), **params})
 
 

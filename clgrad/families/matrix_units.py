@@ -23,12 +23,15 @@ from ..ndarray import Array, from_host, full
 from ..runtime import tuned
 from ..runtime.device import Device, Facts, Verdict, remembered, verdict_folder
 from ..runtime.launch import launch
-from ..runtime.program import kernel
+from ..runtime.program import build, kernel
 
 DTYPES = {"half": "float16", "bf16": "bfloat16"}
 _lock = threading.RLock()
 _verdicts: dict[tuple[str, str, str], Verdict] = {}
 _lacks: dict[tuple[str, str], str] = {}
+
+_MULTIPLY_ACCUMULATE = "cl_intel_subgroup_matrix_multiply_accumulate"
+_SUB_GROUP_OF_8 = "__attribute__((intel_reqd_sub_group_size(8))) kernel void sub_group(global int *x) { x[0] = 0; }"
 
 Multiply = Callable[[Array, Array, str, str], Array]  # x @ y in a form by a unit, planned anew
 
@@ -45,12 +48,34 @@ class Unit:
     lacking: Callable[[Device], str]
 
 
-def _made_by(*words: str) -> Callable[[Device], str]:
+def _not_nvidia(device: Device) -> str:
+    return "" if "nvidia" in f"{device.vendor} {device.platform_name}".lower() else "another vendor's"
+
+
+def _no_amd_gpu(device: Device) -> str:
+    vendor = device.vendor.lower()
+    return "" if device.type == "gpu" and ("amd" in vendor or "advanced micro" in vendor) else "another vendor's"
+
+
+def _sub_groups(size: int) -> Callable[[Device], str]:
+    """Intel's functions need its extension, and sub-groups of the fewest work-items that a device has: in
+    others they may do anything."""
+
     def lacking(device: Device) -> str:
-        names = f"{device.vendor} {device.platform_name}".lower()
-        return "" if any(word in names for word in words) else "another vendor's"
+        if device.type != "gpu" or _MULTIPLY_ACCUMULATE not in device._cl.extensions.split():
+            return f"{_MULTIPLY_ACCUMULATE} is not listed"
+        fewest = 8 if _builds(device, _SUB_GROUP_OF_8) else 16
+        return "" if fewest == size else f"sub-groups have {fewest} work-items or more"
 
     return lacking
+
+
+def _builds(device: Device, source: str) -> bool:
+    try:
+        build(device, source, "sub_group")
+    except BuildError:
+        return False
+    return True
 
 
 def _no_avx512_bf16(device: Device) -> str:
@@ -65,7 +90,12 @@ def _no_avx512_bf16(device: Device) -> str:
         return "the driver's compiler takes no inline AVX-512"
 
 
-UNITS = (Unit("ptx", "many", "matrix_units", ("half", "bf16"), _made_by("nvidia")),
+_BOTH = ("half", "bf16")
+UNITS = (Unit("ptx", "many", "matrix_units", _BOTH, _not_nvidia),
+         Unit("wmma", "many", "matrix_units", _BOTH, _no_amd_gpu),
+         Unit("mfma", "many", "matrix_units", _BOTH, _no_amd_gpu),
+         Unit("dpas8", "many", "matrix_units", _BOTH, _sub_groups(8)),
+         Unit("dpas16", "many", "matrix_units", _BOTH, _sub_groups(16)),
          Unit("avx512_bf16", "wide", "matmul", ("bf16",), _no_avx512_bf16))
 
 
@@ -136,20 +166,21 @@ def _validate(device: Device, ctype: str, unit: Unit, multiply: Multiply) -> Ver
     return Verdict(True)
 
 
-def tile_for(M: int, N: int, batch: int, facts: Facts) -> dict[str, int] | None:
-    """The tile that is done first: rounds of all units, by the results of a group and what each costs: its product, and
-    the words of fragments read for it. None where the device takes none of them."""
+def tile_for(M: int, N: int, batch: int, unit: str, facts: Facts) -> dict[str, int] | None:
+    """The tile that is done first: rounds of all units, by the results of a group and what each costs. None where the
+    device takes none of them."""
     module: Any = kernels.template("matrix_units").module
 
     def cost(t: dict[str, int]) -> float:
-        rows, columns, _ = module.tile(t)
-        return -(-batch * groups(M, N, t) // facts.compute_units) * rows * columns * (
-            1 + 1 / t["fragments_n"] + 2 / t["fragments_m"] / 4)
+        rows, columns, _ = module.tile(t, unit)
+        rounds = -(-batch * -(-M // rows) * -(-N // columns) // facts.compute_units)
+        return rounds * rows * columns * module.cost(t, unit)
 
-    return min((t for t in module.TILES if module.valid(t, facts)), key=cost, default=None)
+    tiles = module.TILES[unit.removeprefix("emulated ")]
+    return min((t for t in tiles if module.valid(t, facts, unit)), key=cost, default=None)
 
 
-def groups(M: int, N: int, params: dict[str, int]) -> int:
-    """Work-groups that one product takes."""
-    rows, columns, _ = kernels.template("matrix_units").module.tile(params)
-    return -(-M // rows) * -(-N // columns)
+def groups(M: int, N: int, params: dict[str, int], unit: str) -> tuple[int, int]:
+    """Work-groups that one product takes, and the work-items of each."""
+    rows, columns, items = kernels.template("matrix_units").module.tile(params, unit)
+    return -(-M // rows) * -(-N // columns), items

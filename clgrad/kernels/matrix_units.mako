@@ -1,21 +1,50 @@
 <%!
 # C[b] = A[b] @ B[b] of float16 or bfloat16 by the matrix units of a many-core device, summed in float32.
 #
-# A warp of 32 work-items multiplies a fragment of A (16 rows x 16 of k) by one of B (16 of k x 8 columns) at once. Each
-# work-item holds a share of them in registers, two 16-bit values a register, as the PTX manual draws it for
-# mma.m16n8k16. With g = lane / 4 and t = lane % 4:
+# The work-items of a sub-group (a warp, a wave) multiply a fragment of A by one of B at once. Each holds a share of them in
+# registers, two 16-bit values along k a word; which share, the vendor says: the PTX manual's drawing of mma.m16n8k16, AMD's
+# matrix instruction calculator for v_wmma_f32_16x16x16 (RDNA 3) and v_mfma_f32_32x32x8 (CDNA 2), and Intel's text of
+# cl_intel_subgroup_matrix_multiply_accumulate, whose sub-groups have 8 work-items on some devices and 16 on others.
 #
-#   A   4 registers: rows g and g + 8 at k = 2t, 2t + 1; then the same rows at k = 2t + 8, 2t + 9
-#   B   2 registers: column g at k = 2t, 2t + 1, and at k = 2t + 8, 2t + 9
-#   C   4 floats:    row g, columns 2t and 2t + 1; row g + 8, the same columns
+# A unit's fragments are m x k of A, k x n of B and m x n of results. "a" and "b": line and word of k of the first register of
+# a work-item, then how far each register lies from it; "results": row and column, likewise. What a register of A holds where
+# it is no word: "a_type". "registers": 32-bit ones that a work-item may have.
 #
-# unit: "ptx", NVIDIA's instruction (compute capability 8.0 on), or "emulated": its meaning, in local memory and plain C,
-# so that all else of the kernel can be tested on any device.
+# A unit's name with "emulated " before it means the same in local memory and plain C, so that all else of the kernel can be
+# tested on any device: where PLACES, written the other way round, says that a value is kept.
+_EIGHT = range(8)
+UNITS = {
+    "ptx": {"lanes": 32, "m": 16, "n": 8, "k": 16, "registers": 255,
+            "a": ("lane / 4", "lane % 4", [(0, 0), (8, 0), (0, 4), (8, 4)]),
+            "b": ("lane / 4", "lane % 4", [(0, 0), (0, 4)]),
+            "results": ("lane / 4", "lane % 4 * 2", [(0, 0), (0, 1), (8, 0), (8, 1)])},
+    "wmma": {"lanes": 32, "m": 16, "n": 16, "k": 16, "registers": 256,
+             "a": ("lane % 16", "0", [(0, r) for r in _EIGHT]), "b": ("lane % 16", "0", [(0, r) for r in _EIGHT]),
+             "results": ("lane / 16", "lane % 16", [(2 * r, 0) for r in _EIGHT])},
+    "mfma": {"lanes": 64, "m": 32, "n": 32, "k": 8, "registers": 256,
+             "a": ("lane % 32", "lane / 32 * 2", [(0, 0), (0, 1)]), "b": ("lane % 32", "lane / 32 * 2", [(0, 0), (0, 1)]),
+             "results": ("lane / 32 * 4", "lane % 32", [(r // 4 * 8 + r % 4, 0) for r in range(16)])},
+    "dpas8": {"lanes": 8, "m": 8, "n": 8, "k": 16, "registers": 128,
+              "a": ("0", "lane", [(r, 0) for r in _EIGHT]), "b": ("lane", "0", [(0, r) for r in _EIGHT]),
+              "results": ("0", "lane", [(r, 0) for r in _EIGHT])},
+    "dpas16": {"lanes": 16, "m": 8, "n": 16, "k": 16, "registers": 128, "a_type": "ushort",
+               "a": ("0", "lane", [(r, 0) for r in _EIGHT]), "b": ("lane", "0", [(0, r) for r in _EIGHT]),
+               "results": ("0", "lane", [(r, 0) for r in _EIGHT])},
+}
+# Register and lane of A[i][k], of B[k][j] and of result [i][j]. RDNA 3 wants A and B twice, in the lanes from 16 on as well.
+PLACES = {
+    "ptx": (("i / 8 + k / 8 * 2", "i % 8 * 4 + k % 8 / 2"), ("k / 8", "j * 4 + k % 8 / 2"),
+            ("i / 8 * 2 + j % 2", "i % 8 * 4 + j / 2")),
+    "wmma": (("k / 2", "i + lane / 16 * 16"), ("k / 2", "j + lane / 16 * 16"), ("i / 2", "i % 2 * 16 + j")),
+    "mfma": (("k % 4 / 2", "i + k / 4 * 32"), ("k % 4 / 2", "j + k / 4 * 32"), ("i / 8 * 4 + i % 4", "j + i / 4 % 2 * 32")),
+    "dpas8": (("i", "k / 2"), ("k / 2", "j"), ("i", "j")),
+    "dpas16": (("i", "k"), ("k / 2", "j"), ("i", "j")),
+}
 PARAMS = {
-    "warps_m": (1, 2, 4),        # warps of a group, fragments of a warp, and steps of k between two barriers
-    "warps_n": (1, 2, 4),
+    "warps_m": (1, 2, 4),        # sub-groups of a group, fragments of one, and steps of k between two barriers
+    "warps_n": (1, 2, 4, 8),
     "fragments_m": (1, 2, 4),
-    "fragments_n": (2, 4, 8),
+    "fragments_n": (1, 2, 4, 8),
     "tile_k": (16, 32, 64),
 }
 # Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates, none of them spilled; 8 warps of 64 x 32 results
@@ -24,15 +53,32 @@ PARAMS = {
 #   tile         work-items   registers   local memory   an SM with 64 K registers holds
 #   128 x 128    256          164         40 KB          1 group, 8 warps: each has 16 products in flight
 #   64 x 64      128          126         20 KB          4 groups, 16 warps (2 where local memory ends at 64 KB)
-TILES = ({"warps_m": 2, "warps_n": 4, "fragments_m": 4, "fragments_n": 4, "tile_k": 32},
-         {"warps_m": 2, "warps_n": 2, "fragments_m": 2, "fragments_n": 4, "tile_k": 32})
-DEFAULT = {"many": TILES[1]}
+def _tile(warps_m, warps_n, fragments_m, fragments_n):
+    return {"warps_m": warps_m, "warps_n": warps_n, "fragments_m": fragments_m, "fragments_n": fragments_n, "tile_k": 32}
 
 
-def tile(params):
+TILES = {"ptx": (_tile(2, 4, 4, 4), _tile(2, 2, 2, 4)), "wmma": (_tile(2, 4, 4, 2), _tile(2, 2, 2, 2)),
+         "mfma": (_tile(2, 2, 2, 2), _tile(2, 2, 1, 1)), "dpas8": (_tile(4, 8, 2, 2), _tile(4, 4, 2, 2)),
+         "dpas16": (_tile(4, 4, 2, 2), _tile(4, 2, 2, 2))}
+DEFAULT = {"many": TILES["ptx"][1]}
+
+
+def shape(unit):
+    """A unit's fragments, emulated or not."""
+    return UNITS[unit.removeprefix("emulated ")]
+
+
+def tile(params, unit):
     """Rows and columns of the result that a group computes, and its work-items."""
-    return (params["warps_m"] * params["fragments_m"] * 16, params["warps_n"] * params["fragments_n"] * 8,
-            params["warps_m"] * params["warps_n"] * 32)
+    u = shape(unit)
+    return (params["warps_m"] * params["fragments_m"] * u["m"], params["warps_n"] * params["fragments_n"] * u["n"],
+            params["warps_m"] * params["warps_n"] * u["lanes"])
+
+
+def words_of(unit):
+    """32-bit registers of a work-item for a fragment of A, of B and of results."""
+    u = shape(unit)
+    return len(u["a"][2]) // (2 if "a_type" in u else 1), len(u["b"][2]), len(u["results"][2])
 
 
 def pitch(tile_k):
@@ -41,78 +87,131 @@ def pitch(tile_k):
     return tile_k // 2 + 4
 
 
-def local_bytes(params):
+def local_bytes(params, unit):
     """Local memory: two buffers for a slab of A and one of B; the results pass through it in the end, a strip at a time."""
-    rows, columns, _ = tile(params)
-    return 4 * max(2 * (rows + columns) * pitch(params["tile_k"]), params["warps_m"] * 16 * (columns + 8))
+    rows, columns, _ = tile(params, unit)
+    return 4 * max(2 * (rows + columns) * pitch(params["tile_k"]), params["warps_m"] * shape(unit)["m"] * (columns + 8))
 
 
-def valid(params, facts):
+def cost(params, unit):
+    """What a result costs: its products, and the words of fragments read for them."""
+    u, (a, b, _) = shape(unit), words_of(unit)
+    return 1 + (a / params["fragments_n"] + b / params["fragments_m"]) * 16 * u["lanes"] / (u["m"] * u["n"] * u["k"])
+
+
+def valid(params, facts, unit="ptx"):
     """Whether these parameters can run on a device with these facts."""
-    rows, columns, items = tile(params)
-    copied = [n * params["tile_k"] for n in (rows, columns)]
-    return (items <= facts.max_work_group_size and local_bytes(params) <= min(facts.local_mem_size, 48 * 1024)
+    rows, columns, items = tile(params, unit)
+    copied, m, (a, b, d) = [n * params["tile_k"] for n in (rows, columns)], params["fragments_m"], words_of(unit)
+    held = d * m * params["fragments_n"] + a * m + b + sum(copied) // items // 2
+    spare = 62 if unit.endswith("ptx") else shape(unit)["registers"] // 4
+    return (items <= facts.max_work_group_size and local_bytes(params, unit) <= min(facts.local_mem_size, 48 * 1024)
             and rows % 32 == columns % 32 == 0 and not any(n % (8 * items) for n in copied)
-            and 64 + 4 * params["fragments_m"] * (params["fragments_n"] + 1) + sum(copied) // items // 2 <= 255)
+            and params["tile_k"] % shape(unit)["k"] == 0 and spare + held <= shape(unit)["registers"])
 %>
 <%namespace name="product" file="matmul.mako"/>\
 <%
 prelude = context.lookup.get_template("prelude.mako").module
 rows, columns, items = tile({"warps_m": warps_m, "warps_n": warps_n, "fragments_m": fragments_m,
-                             "fragments_n": fragments_n, "tile_k": tile_k})
+                             "fragments_n": fragments_n, "tile_k": tile_k}, unit)
+u, emulated, name_of_unit = shape(unit), unit.startswith("emulated "), unit.removeprefix("emulated ")
+lanes, m_, n_, k_ = u["lanes"], u["m"], u["n"], u["k"]
+a_type = u.get("a_type", "uint")
+(a_line, a_word, a_held), (b_line, b_word, b_held), (d_row, d_column, d_held) = u["a"], u["b"], u["results"]
+A_TYPE, B_TYPE, D_TYPE = f"{a_type}{len(a_held)}", f"uint{len(b_held)}", f"float{len(d_held)}"
+f16 = ctype == "half"
 line = pitch(tile_k)
 slab_a, slab = rows * line, (rows + columns) * line
-words = max(2 * slab, warps_m * 16 * (columns + 8))
+words = max(2 * slab, warps_m * m_ * (columns + 8))
+shown = max(len(a_held) + len(b_held), len(d_held)) * lanes  # words of a sub-group, where a unit is emulated
 strip = columns + 8      # words of a line of the results on their way out: rows g, g + 1 are 8 banks apart
 pieces_a, pieces_b = rows * tile_k // 8 // items, columns * tile_k // 8 // items
 each = [(i, j) for i in range(fragments_m) for j in range(fragments_n)]
 sides = (("A", rows, a_along, pieces_a, "a_row", "a_k", "m0", "M", 0),
          ("B", columns, b_along, pieces_b, "b_column", "b_k", "n0", "N", slab_a))
+
+def fragment(kind, base, first, held):
+    """A fragment's registers, from local memory; those that lie side by side by vectors."""
+    per = 2 if kind == "ushort" else 1
+    at = [f"{base}[{'2 * k' if per == 2 else 'k'} + {(first + r) * line * per + w}]" for r, w in held]
+    if len(held) > 1 and all(place == (0, r) for r, place in enumerate(held)):
+        size = min(4, len(held))
+        at = [f"*(local const uint{size} *)({base} + k + {first * line + r})" for r in range(0, len(held), size)]
+    return at[0] if len(at) == 1 else f"({kind}{len(held)})({', '.join(at)})"
 %>\
 ${prelude.extensions(acc, ctype, out)}\
 ${product.activations({1, 4})}\
-% if unit == "ptx":
-// d = a * b + d for one fragment each; all 32 work-items of a warp come here together.
+// d = a * b + d for one fragment each; all work-items of a sub-group come here together.
+% if emulated:
+<% (a_register, a_lane), (b_register, b_lane), (d_register, d_lane) = PLACES[name_of_unit] %>\
+static inline float value_of(const uint word, const int second)
+{
+    const ushort bits = (ushort)(second ? word >> 16 : word);
+% if f16:
+    return vload_half(0, (const half *)&bits);
+% else:
+    return as_float((uint)bits << 16);
+% endif
+}
+// Work-items show each other what they hold, then each computes some of the results and shows them.
+static inline ${D_TYPE} multiply(const ${A_TYPE} a, const ${B_TYPE} b, const ${D_TYPE} d, local uint *shown, const int lane)
+{
+    float sums[${len(d_held)}];
+% for r in range(len(a_held)):
+    shown[${r * lanes} + lane] = a.s${"%x" % r};
+% endfor
+% for r in range(len(b_held)):
+    shown[${(len(a_held) + r) * lanes} + lane] = b.s${"%x" % r};
+% endfor
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int e = 0; e < ${len(d_held)}; e++) {
+        const int i = (e * ${lanes} + lane) / ${n_}, j = (e * ${lanes} + lane) % ${n_};
+        sums[e] = 0;
+        for (int k = 0; k < ${k_}; k++) {
+            const uint x = shown[(${a_register}) * ${lanes} + ${a_lane}];
+            const uint y = shown[(${len(a_held)} + ${b_register}) * ${lanes} + ${b_lane}];
+            sums[e] += value_of(x, ${"0" if a_type == "ushort" else "k % 2"}) * value_of(y, k % 2);
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int e = 0; e < ${len(d_held)}; e++) {
+        const int i = (e * ${lanes} + lane) / ${n_}, j = (e * ${lanes} + lane) % ${n_};
+        shown[(${d_register}) * ${lanes} + ${d_lane}] = as_uint(sums[e]);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const ${D_TYPE} product = (${D_TYPE})(${", ".join(f"as_float(shown[{r * lanes} + lane])" for r in range(len(d_held)))});
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return d + product;
+}
+#define MULTIPLY(a, b, d) multiply(a, b, d, shown + item / ${lanes} * ${shown}, lane)
+% elif unit == "ptx":
 static inline float4 multiply(const uint4 a, const uint2 b, const float4 d)
 {
     float d0 = d.x, d1 = d.y, d2 = d.z, d3 = d.w;
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.${'f16.f16' if ctype == 'half' else 'bf16.bf16'}.f32 "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.${'f16.f16' if f16 else 'bf16.bf16'}.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
     return (float4)(d0, d1, d2, d3);
 }
 #define MULTIPLY(a, b, d) multiply(a, b, d)
+% elif unit == "wmma":
+% if f16:
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define MULTIPLY(a, b, d) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(as_half16(a), as_half16(b), d)
 % else:
-static inline float value_of(const uint word, const int second)
-{
-    const ushort bits = (ushort)(second ? word >> 16 : word);
-% if ctype == "half":
-    return vload_half(0, (const half *)&bits);
-% else:
-    return as_float((uint)bits << 16);
+#define MULTIPLY(a, b, d) __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(as_short16(a), as_short16(b), d)
 % endif
-}
-// The same through local memory: work-items show each other what they hold, then each finds its four rows and columns.
-static inline float4 multiply(const uint4 a, const uint2 b, float4 d, local uint *shown, const int lane)
-{
-    const uint held[6] = {a.x, a.y, a.z, a.w, b.x, b.y};
-    float sums[4];
-    for (int r = 0; r < 6; r++) shown[r * 32 + lane] = held[r];
-    vstore4(d, 0, sums);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int c = 0; c < 4; c++) {
-        const int row = lane / 4 + c / 2 * 8, column = lane % 4 * 2 + c % 2;
-        for (int k = 0; k < 16; k++) {
-            const uint x = shown[(row / 8 + k / 8 * 2) * 32 + row % 8 * 4 + k % 8 / 2];
-            const uint y = shown[(4 + k / 8) * 32 + column * 4 + k % 8 / 2];
-            sums[c] += value_of(x, k % 2) * value_of(y, k % 2);
-        }
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return vload4(0, sums);
-}
-#define MULTIPLY(a, b, d) multiply(a, b, d, shown + item / 32 * 192, lane)
+% elif unit == "mfma":
+% if f16:
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define MULTIPLY(a, b, d) __builtin_amdgcn_mfma_f32_32x32x8f16(as_half4(a), as_half4(b), d, 0, 0, 0)
+% else:
+#define MULTIPLY(a, b, d) __builtin_amdgcn_mfma_f32_32x32x8bf16_1k(as_short4(a), as_short4(b), d, 0, 0, 0)
+% endif
+% else:
+<% kind = "f16" if f16 else "bf16" %>\
+#define MULTIPLY(a, b, d) intel_sub_group_${kind}_${kind}_matrix_mad_k16(as_${"short8" if a_type == "ushort" else "int8"}(a), as_int8(b), d)
 % endif
 % for n in (4, 8):
 // The first `count` of ${n} values, `step` elements apart, as they are stored; zeros for the others.
@@ -173,10 +272,13 @@ const int i = (${e} % 8 + ${e} / 32 % ${tile // 32} * 8) * 4, k = (${e} / 8 % 4 
 </%def>\
 
 //             tile_k=${f"{tile_k:<3}"}      columns=${f"{columns:<4}"}
-//           +-----+   +-----+-----+    ${warps_m} x ${warps_n} warps of ${fragments_m} x ${fragments_n} fragments. Slabs lie in local memory line by line, k
+//           +-----+   +-----+-----+    ${warps_m} x ${warps_n} sub-groups of ${fragments_m} x ${fragments_n} fragments. Slabs lie in local memory line by line, k
 //   rows=   |  A  |   |  B  |     |    innermost for both operands, a word for two values of k; those of the next
 //   ${f"{rows:<4}"}    +-----+   +-----+-----+    step are on their way to registers meanwhile.
 __attribute__((reqd_work_group_size(${items}, 1, 1)))
+% if unit.startswith("dpas"):
+__attribute__((intel_reqd_sub_group_size(${lanes})))
+% endif
 kernel void matrix(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits,
                    global const ${ctype} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_row, const ${index} a_k,
                    global const ${ctype} *restrict B, const ${index} b_offset, const ${index} b_b, const ${index} b_k, const ${index} b_column,
@@ -184,11 +286,11 @@ kernel void matrix(const ${index} M, const ${index} N, const ${index} K, const $
 {
     local uint4 slabs[${words // 4}];
     local uint *const words = (local uint *)slabs;
-% if unit != "ptx":
-    local uint shown[${items * 6}];
+% if emulated:
+    local uint shown[${items // lanes * shown}];
 % endif
-    const int item = get_local_id(0), lane = item % 32;
-    const int first_row = item / 32 / ${warps_n} * ${fragments_m * 16}, first_column = item / 32 % ${warps_n} * ${fragments_n * 8};
+    const int item = get_local_id(0), lane = item % ${lanes};
+    const int first_row = item / ${lanes} / ${warps_n} * ${fragments_m * m_}, first_column = item / ${lanes} % ${warps_n} * ${fragments_n * n_};
     const ${index} panels = (N + ${columns - 1}) / ${columns};
     const ${index} tiles = (M + ${rows - 1}) / ${rows};
     ${index} g = get_group_id(0);
@@ -201,7 +303,7 @@ kernel void matrix(const ${index} M, const ${index} N, const ${index} K, const $
     global const ushort *B0 = (global const ushort *)B + b_offset + b * b_b;
     const bool a_aligned = ${product.is_aligned("A0", 8, "a_k", "a_row") if a_along == "k" else product.is_aligned("A0", 4, "a_row", "a_k")};
     const bool b_aligned = ${product.is_aligned("B0", 8, "b_k", "b_column") if b_along == "k" else product.is_aligned("B0", 4, "b_column", "b_k")};
-    float4 ${", ".join(f"c{i}_{j} = 0" for i, j in each)};
+    ${D_TYPE} ${", ".join(f"c{i}_{j} = 0" for i, j in each)};
     uint4 ${", ".join([f"a{p}" for p in range(pieces_a)] + [f"b{p}" for p in range(pieces_b)])};
     int now = 0;
 ${ahead("split * chunk")}\
@@ -210,15 +312,15 @@ ${keep("0")}\
     for (${index} k0 = split * chunk; k0 < k1; k0 += ${tile_k}) {
         // beyond the last step there is nothing to read: zeros, which nobody adds
 ${ahead(f"k0 + {tile_k}")}\
-        local const uint *p = words + now * ${slab} + (first_row + lane / 4) * ${line} + lane % 4;
-        local const uint *q = words + now * ${slab} + ${slab_a} + (first_column + lane / 4) * ${line} + lane % 4;
-        for (int k = 0; k < ${tile_k // 2}; k += 8) {
+        local const ${a_type} *p = (local const ${a_type} *)(words + now * ${slab} + (first_row + ${a_line}) * ${line}) + ${a_word};
+        local const uint *q = words + now * ${slab} + ${slab_a} + (first_column + ${b_line}) * ${line} + ${b_word};
+        for (int k = 0; k < ${tile_k // 2}; k += ${k_ // 2}) {
 % for i in range(fragments_m):
-            const uint4 x${i} = (uint4)(p[k + ${16 * i * line}], p[k + ${(16 * i + 8) * line}], p[k + ${16 * i * line + 4}], p[k + ${(16 * i + 8) * line + 4}]);
+            const ${A_TYPE} x${i} = ${fragment(a_type, "p", i * m_, a_held)};
 % endfor
 % for j in range(fragments_n):
             {
-                const uint2 y = (uint2)(q[k + ${8 * j * line}], q[k + ${8 * j * line + 4}]);
+                const ${B_TYPE} y = ${fragment("uint", "q", j * n_, b_held)};
 % for i in range(fragments_m):
                 c${i}_${j} = MULTIPLY(x${i}, y, c${i}_${j});
 % endfor
@@ -229,24 +331,31 @@ ${ahead(f"k0 + {tile_k}")}\
 ${keep("now")}\
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    // Out through local memory, a fragment's rows of every warp at a time, so that neighbours store neighbouring results.
+    // Out through local memory, a fragment's rows of every sub-group at a time, so that neighbours store neighbouring results.
     const ${index} m = m0, n = n0;
     global ${out} *c = C + split * c_split + b * c_b + m * N + n;
 ${product.ending_start("b", "m", "n")}\
     const bool c_aligned = ${product.is_aligned("C", 4, "1", "N", out)};
-    local uint *to = words + (item / 32 / ${warps_n} * 16 + lane / 4) * ${strip} + first_column + lane % 4 * 2;
+    local uint *to = words + (item / ${lanes} / ${warps_n} * ${m_} + ${d_row}) * ${strip} + first_column + ${d_column};
 % for i in range(fragments_m):
 % if i:
     barrier(CLK_LOCAL_MEM_FENCE);
 % endif
 % for j in range(fragments_n):
-    vstore2(as_uint2(c${i}_${j}.lo), 0, to + ${j * 8});
-    vstore2(as_uint2(c${i}_${j}.hi), 0, to + ${j * 8 + 8 * strip});
+% for r, (row, column) in enumerate(d_held):
+% if unit.endswith("ptx"):
+% if column == 0:
+    vstore2(as_uint2(c${i}_${j}.s${r}${r + 1}), 0, to + ${j * n_ + row * strip});
+% endif
+% else:
+    to[${j * n_ + row * strip + column}] = as_uint(c${i}_${j}.s${"%x" % r});
+% endif
+% endfor
 % endfor
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int e = item; e < ${warps_m * 16 * columns // 4}; e += ${items}) {
+    for (int e = item; e < ${warps_m * m_ * columns // 4}; e += ${items}) {
         const int r = e / ${columns // 4}, at = e % ${columns // 4} * 4;
-        const ${index} i = r / 16 * ${fragments_m * 16} + ${i * 16} + r % 16;
+        const ${index} i = r / ${m_} * ${fragments_m * m_} + ${i * m_} + r % ${m_};
         if (m + i < M) {
             float4 v = as_float4(*(local const uint4 *)(words + r * ${strip} + at));
 ${product.ended_vector(4, "i", "at")}\

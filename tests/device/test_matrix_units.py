@@ -24,19 +24,29 @@ from clgrad.testing import assert_close, on_device
 MODULE = kernels.template("matrix_units").module
 DTYPES = ("float16", "bfloat16")
 # Few fragments: each product of two is a barrier's worth of code where it is emulated.
-TILES = ({"warps_m": 1, "warps_n": 4, "fragments_m": 4, "fragments_n": 2, "tile_k": 32},
-         {"warps_m": 2, "warps_n": 1, "fragments_m": 1, "fragments_n": 4, "tile_k": 64})
+def _tile(*numbers: int) -> dict[str, int]:
+    return dict(zip(("warps_m", "warps_n", "fragments_m", "fragments_n", "tile_k"), numbers))
+
+
+TILES = {"ptx": (_tile(1, 4, 4, 2, 32), _tile(2, 1, 1, 4, 64)), "wmma": (_tile(2, 2, 1, 1, 32), _tile(1, 2, 2, 2, 32)),
+         "mfma": (_tile(1, 2, 1, 1, 32), _tile(2, 1, 1, 2, 16)),
+         "dpas8": (_tile(4, 4, 1, 2, 32), _tile(2, 4, 2, 1, 32)),
+         "dpas16": (_tile(2, 2, 2, 1, 32), _tile(2, 4, 2, 1, 32))}
 
 
 @pytest.fixture
 def emulated(device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Products go to the emulated unit; the labels of what is launched."""
+    """Products go to an emulated unit, NVIDIA's unless a test says another; the labels of what is launched."""
     launched: list[str] = []
-    monkeypatch.setattr(matrix_units, "unit_of", lambda device, form, *_: "emulated" if form == "many" else "")
+    _emulate(monkeypatch, "ptx", 1)
     monkeypatch.setattr(launcher, "_recent", launched)
-    monkeypatch.setattr(MODULE, "TILES", TILES[1:])
-    plans.forget()
     yield launched
+    plans.forget()
+
+
+def _emulate(monkeypatch: pytest.MonkeyPatch, unit: str, number: int) -> None:
+    monkeypatch.setattr(matrix_units, "unit_of", lambda device, form, *_: f"emulated {unit}" if form == "many" else "")
+    monkeypatch.setattr(MODULE, "TILES", {unit: TILES[unit][number:number + 1]})
     plans.forget()
 
 
@@ -47,15 +57,16 @@ def _exact(rng: np.random.Generator, M: int, K: int, N: int, dtype: str, batch: 
     return a, b, (a.astype(np.float64) @ b.astype(np.float64)).astype(kept)
 
 
-@pytest.mark.parametrize("number", range(len(TILES)))
-@pytest.mark.parametrize("layouts", [("contiguous", "contiguous"), ("transposed", "transposed"),
-                                     ("sliced", "transposed"), ("contiguous", "sliced")])
-def test_products_to_the_last_bit(layouts: tuple, number: int, rng: np.random.Generator, emulated: list,
+@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("unit", TILES)
+def test_products_to_the_last_bit(unit: str, number: int, rng: np.random.Generator, emulated: list,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "TILES", TILES[number:number + 1])
+    _emulate(monkeypatch, unit, number)
     dtype = DTYPES[number]
-    rows, columns, _ = MODULE.tile(TILES[number])
-    for M, K, N in ((rows, 64, columns), (rows + 3, 49, columns + 5), (17, 620, 40)):
+    rows, columns, _ = MODULE.tile(TILES[unit][number], unit)
+    plain, turned = ("contiguous", "contiguous"), ("transposed", "transposed")
+    first, second = (plain, turned) if number else (("sliced", "transposed"), ("contiguous", "sliced"))
+    for M, K, N, layouts in ((rows, 64, columns, first), (rows + 3, 49, columns + 5, second), (17, 520, 20, plain)):
         a, b, expected = _exact(rng, M, K, N, dtype)
         got = family.matmul(*(on_device(v, layout) for v, layout in zip((a, b), layouts)), "many").numpy()
         np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64), err_msg=f"{M} {K} {N}")
@@ -88,20 +99,28 @@ def test_other_products_do_not_go_there(rng: np.random.Generator, emulated: list
     assert "matmul.matrix" not in emulated
 
 
-def test_every_choice_of_parameters_renders(both_forms: dict) -> None:
+_CALLS = {"ptx": (".f32.f16.f16.f32", ".f32.bf16.bf16.f32"),
+          "wmma": ("wmma_f32_16x16x16_f16_w32", "wmma_f32_16x16x16_bf16_w32"),
+          "mfma": ("mfma_f32_32x32x8f16", "mfma_f32_32x32x8bf16_1k"),
+          "dpas8": ("group_f16_f16_matrix_mad_k16(as_int8", "group_bf16_bf16_matrix_mad_k16(as_int8"),
+          "dpas16": ("group_f16_f16_matrix_mad_k16(as_short8", "group_bf16_bf16_matrix_mad_k16(as_short8")}
+
+
+@pytest.mark.parametrize("unit", MODULE.UNITS)
+def test_every_choice_of_parameters_renders(unit: str, both_forms: dict) -> None:
     names, facts = list(MODULE.PARAMS), both_forms["many"].facts
     taken = [p for p in (dict(zip(names, values)) for values in itertools.product(*MODULE.PARAMS.values()))
-             if MODULE.valid(p, facts)]
-    assert len(taken) > 20
-    assert all(t in taken for t in MODULE.TILES)
-    for number, params in enumerate(taken):
+             if MODULE.valid(p, facts, unit)]
+    assert len(taken) > 8
+    assert all(t in taken for t in MODULE.TILES[unit])
+    for number, params in enumerate(taken[:40]):
         ctype = ("half", "bf16")[number % 2]
         along = (("k", "m"), ("n", "k"), ("k", "k"), ("m", "n"))[number % 4]
         text = kernels.render("matrix_units", **params, function="matrix", form="many", part="matrix", ctype=ctype,
-                              acc="float", out=("float", ctype)[number // 2 % 2], index="int", unit="ptx",
+                              acc="float", out=("float", ctype)[number // 2 % 2], index="int", unit=unit,
                               a_along=along[0], b_along=along[1], **family.PLAIN)
         assert text.count("MULTIPLY(x") == params["fragments_m"] * params["fragments_n"]
-        assert {"half": ".f32.f16.f16.f32", "bf16": ".f32.bf16.bf16.f32"}[ctype] in text
+        assert _CALLS[unit][number % 2] in text
         assert "shown" not in text
 
 
@@ -175,7 +194,7 @@ def nvidia(device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> clgrad.De
     other.vendor = "NVIDIA Corporation"
     monkeypatch.setattr(matrix_units, "_verdicts", {})
     monkeypatch.setattr(matrix_units, "_lacks", {})
-    monkeypatch.setattr(MODULE, "TILES", TILES[1:])
+    monkeypatch.setattr(MODULE, "TILES", {"ptx": TILES["ptx"][1:]})
     with clgrad.config.override(cache_dir=tmp_path, form="many"):
         yield other
 
@@ -208,7 +227,7 @@ def test_a_driver_that_does_not_know_the_instruction(nvidia, rng: np.random.Gene
 
 @pytest.mark.parametrize("multiply", ["right", "wrong", "refused"])
 def test_what_a_unit_computes_decides(multiply: str, nvidia, rng: np.random.Generator, monkeypatch) -> None:
-    unit = replace(matrix_units.UNITS[0], name="emulated")
+    unit = replace(matrix_units.UNITS[0], name="emulated ptx")
     monkeypatch.setattr(matrix_units, "UNITS", (unit,))
     real = family._by_unit
 
