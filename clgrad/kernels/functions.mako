@@ -54,8 +54,9 @@
     const INT low = b < K(-64.0), more = low ? (INT)(64) : (INT)(0);
     const T e = {power(2)} * AS_T((AS_INT(t) + more) << 23);
     return low ? e * K({2.0 ** -64!r}) : e;""",
+        # from 14.42 on it is 0, and must be: an infinity times it is no number
         "normal_density": f"""
-    const T a = fabs(x), a14 = (a > K(14.0)) ? K(14.0) : a, b = a14 * a14;{falling(-0.5, 0.3989422804014327)}
+    const T a = fabs(x), most = (a > K(14.42)) ? K(14.42) : a, b = most * most;{falling(-0.5, 0.3989422804014327)}
     return e;""",
         "erf": f"""
     const T a = fabs(x), z = x * x, c = (a > K(4.0)) ? K(4.0) : a, b = {horner("c", *ERFC)};{falling(-1)}
