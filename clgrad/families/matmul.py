@@ -83,6 +83,7 @@ class Problem:
     b: Operand
     ctype: str
     ending: Ending = Ending()
+    sums: bool = False  # whether the sums of A's rows over k are wanted, too: of one matrix, from its panels
 
     @property
     def acc(self) -> str:
@@ -97,7 +98,7 @@ class Problem:
 @dataclass(frozen=True)
 class Step:
     """One launch. In ``args`` an int is an index scalar; "a", "b", "e0" and "e1" are the offsets of operands and terms,
-    "A" "B" "E0" "E1" their buffers, "C" the result's, ("temp", i) a temporary's."""
+    "A" "B" "E0" "E1" their buffers, "C" the result's, "S" that of A's sums, ("temp", i) a temporary's."""
 
     function: str
     variables: dict[str, Any]
@@ -157,7 +158,7 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
         _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
-    elif not unit and _suits_dot(p, chosen["dot_rows"]):
+    elif not unit and not p.sums and _suits_dot(p, chosen["dot_rows"]):
         _dot(steps, p, chosen, 4 * facts.compute_units)
     else:
         if params is None:
@@ -233,19 +234,42 @@ def _along(o: Operand, itemsize: int) -> tuple[str, int]:
     return "lane" if o.row == 1 else "k" if o.k == 1 else "any", 32 // itemsize
 
 
-def _pack(s: Steps, name: str, o: Operand, length: int, tile: int) -> tuple[Any, Operand, int]:
-    """Copy an operand to panels [panel][k][lane]; returns the buffer, its strides and the step between panels."""
+@dataclass(frozen=True)
+class _Packed:
+    """A packed operand: its buffer and strides, the step between panels, and its rows' sums over k as arguments of the
+    launch that adds them up: a buffer [parts][lane] and the number of parts."""
+
+    name: Any
+    operand: Operand
+    panel: int
+    totals: tuple = ()
+
+
+def _pack(s: Steps, name: str, o: Operand, length: int, tile: int, totals: bool = False) -> _Packed:
+    """Copy an operand to panels [panel][k][lane], and sum each lane over k with ``totals``."""
     p = s.problem
     batches = 1 if o.batch == 0 else p.batch
     panels, K = _ceil(length, tile), s.depth
     packed = s.temporary(batches * panels * K * tile)
-    chunk = max(64, 2048 // tile)
-    chunk = max(1, min(K, _ceil(_ceil(K, _ceil(K, chunk)), 16) * 16))
     along, block = _along(o, _ITEM[p.acc])
-    s.add("pack", batches * panels * _ceil(K, chunk), 1,
-          [length, p.K, chunk, name, o.offset, o.batch, o.row, o.k, packed],
-          tile=tile, along=along, block=block, out=p.acc)
-    return packed, Operand(0, panels * K * tile if batches > 1 else 0, 1, tile), K * tile
+    chunk, run = max(64, 2048 // tile), 1
+    if along == "lane" and tile < block:  # whole lines of memory: a few k of many panels
+        chunk, run = max(16, 8192 // length), _ceil(512, tile)
+    chunk = max(1, min(K, _ceil(_ceil(K, _ceil(K, chunk)), 16) * 16))
+    run = _ceil(panels, _ceil(panels, run))
+    parts = _ceil(K, chunk)
+    sums = [s.temporary(parts * panels * tile)] if totals else []
+    s.add("pack", batches * _ceil(panels, run) * parts, 1,
+          [length, p.K, chunk, run, name, o.offset, o.batch, o.row, o.k, packed, *sums],
+          tile=tile, along=along, block=block, out=p.acc, totals=totals)
+    return _Packed(packed, Operand(0, panels * K * tile if batches > 1 else 0, 1, tile), K * tile,
+                   (*sums, parts) if totals else ())
+
+
+def _converted(s: Steps, name: str, o: Operand, length: int) -> tuple[Any, Operand]:
+    """Copy an operand row by row: its buffer and strides."""
+    packed = _pack(s, name, o, length, 1)
+    return packed.name, Operand(0, packed.operand.batch, packed.panel, 1)
 
 
 def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
@@ -256,7 +280,7 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     a_fits = (p.same_bits or (whole and p.a.k == 1)) and tile_m <= p.M
     b_fits = p.same_bits and p.b.row == 1 and tile_n <= p.N
     # A step along k of a large A takes a few bytes of a line that is gone before the next tile needs its rest.
-    pack_a = not a_fits or (p.N >= 256 and p.a.k != 1 and (
+    pack_a = p.sums or not a_fits or (p.N >= 256 and p.a.k != 1 and (
         p.a.row != 1 or K * p.M * item >= params["pack_a_bytes"]))
     pack_b = not b_fits or (p.M >= 128 and K * p.N * item >= params["pack_b_bytes"])
     splits = 1
@@ -270,11 +294,13 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     splits = _ceil(K, chunk)
     far = 2**31 - 1 if s.common["index"] == "int" else 2**62
     A, a, B, b, last_m, last_n = "A", p.a, "B", p.b, far, far
-    if pack_a and not p.same_bits and a.k == 1 and tile_m <= p.M:  # only its type is in the way: converted row by row
-        A, packed, row = _pack(s, "A", a, p.M, 1)
-        a, pack_a = Operand(0, packed.batch, row, 1), False
+    totals: tuple = ()
+    if pack_a and not p.same_bits and a.k == 1 and tile_m <= p.M and not p.sums:
+        A, a = _converted(s, "A", a, p.M)  # only its type is in the way
+        pack_a = False
     if pack_a:
-        A, a, a_tile = _pack(s, "A", a, p.M, tile_m)
+        packed = _pack(s, "A", a, p.M, tile_m, p.sums)
+        A, a, a_tile, totals = packed.name, packed.operand, packed.panel, packed.totals
     else:
         a_tile, last_m = tile_m * a.row, p.M - tile_m
     if s.pairs:  # strides of A are those of values
@@ -284,7 +310,8 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     own = pack_b and (whole or not s.pairs) and p.batch * splits * panels >= wanted and (
         chunk * tiles * tile_m * item <= params["panel_bytes"])
     if pack_b and not own:
-        B, b, b_panel = _pack(s, "B", b, p.N, tile_n)
+        packed = _pack(s, "B", b, p.N, tile_n)
+        B, b, b_panel = packed.name, packed.operand, packed.panel
     else:
         b_panel, last_n = tile_n * b.row, far if own else p.N - tile_n
     # Tiles a work-item: as many as pay for it and as leave enough work-items, but A's share stays in the cache.
@@ -298,17 +325,14 @@ def _tile(s: Steps, p: Problem, params: dict[str, int], wanted: int) -> None:
     s.add("tile", items, 1,
           [p.M, p.N, K, chunk, splits, group, A, a.offset, a.batch, a_tile, a.row, a.k, last_m,
            B, b.offset, b.batch, b_panel, b.k, last_n, *panel, finish.out, p.M * p.N, p.batch * p.M * p.N,
-           *finish.args],
+           *finish.args, *((*totals, "S") if p.sums else ())],
           rows="columns" if a.row == (2 if s.pairs else 1) else "strided", packs=_along(b, item) if own else None,
-          **finish.values, **tile)
+          totals=p.sums, **finish.values, **tile)
     finish.add_up()
 
 
 def _dot(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
-    A, a = "A", p.a
-    if a.k != 1:
-        A, packed, row = _pack(s, "A", a, p.M, 1)
-        a = Operand(0, packed.batch, row, 1)
+    A, a = ("A", p.a) if p.a.k == 1 else _converted(s, "A", p.a, p.M)
     tiles, panels = _ceil(p.M, 4), _ceil(p.N, 4)
     splits = max(1, min(wanted // (p.batch * tiles * panels), p.K // 512))
     chunk = _ceil(_ceil(p.K, splits), 32) * 32
@@ -326,8 +350,7 @@ def _vector(s: Steps, p: Problem, tile: dict[str, int], wanted: int) -> None:
     """One row or column: the matrix W is read once; x is packed unless it is contiguous in the accumulator's type."""
     x_name, x, w_name, w, L = ("B", p.b, "A", p.a, p.M) if p.N == 1 else ("A", p.a, "B", p.b, p.N)
     if not p.same_bits or x.k != 1:
-        x_name, packed, _ = _pack(s, x_name, Operand(x.offset, x.batch, 1, x.k), 1, 1)
-        x = Operand(0, packed.batch, 1, 1)
+        x_name, x = _converted(s, x_name, Operand(x.offset, x.batch, 1, x.k), 1)
     along = "out" if w.row == 1 and (L > 1 or w.k != 1) else "k" if w.k == 1 else "any"
     # Enough work-items, but none with less than a few thousand elements of W to read.
     most = 4096 // _ITEM[p.acc] if along == "out" else 1024
@@ -431,6 +454,7 @@ class _Plan:
     launches: tuple[Launch, ...]
     temporaries: tuple[int, ...]  # bytes
     result: Layout
+    sums: Layout | None = None
 
 
 _plans = Plans()
@@ -457,6 +481,35 @@ def matmul(x: Array, y: Array, shape: str | None = None, *, before: Array | None
         values["E1"], values["e1"] = after.storage.buffer, after.offset
     replay(found.launches, found.result.device, found.temporaries, values)
     return out
+
+
+def matmul_and_sums(x: Array, y: Array, shape: str | None = None) -> tuple[Array, Array | None]:
+    """x @ y for matrices x (M, K) and y (K, N), and the sums of x over its second axis: where x is packed anyhow, in
+    the same launches. None where that is not so."""
+    key = ("sums", x._layout or layout_of(x), y._layout or layout_of(y), shape)
+    found = _plans.get(key)
+    if found is None:
+        found = _plans.put(key, _plan_sums(x, y, shape or form(x.device), key) or "apart")
+    if found == "apart":
+        return matmul(x, y, shape), None
+    out, sums = fresh(found.result), fresh(found.sums)
+    replay(found.launches, found.result.device, found.temporaries, {
+        "A": x.storage.buffer, "B": y.storage.buffer, "C": out.storage.buffer, "S": sums.storage.buffer,
+        "a": x.offset, "b": y.offset})
+    return out, sums
+
+
+def _plan_sums(x: Array, y: Array, shape: str, key: tuple) -> _Plan | None:
+    """The plan of a product whose left operand is packed in the wide form, for its sums; None for others."""
+    if shape == "many" or x.dtype is not y.dtype or not x.ndim == y.ndim == 2 or x.shape[1] != y.shape[0] or min(
+            x.shape[0], y.shape[1]) < 2 or not x.shape[1]:
+        return None
+    problem, device, result = _problem(x, y, (), x.dtype), same_device("matmul", (x, y)), (x.shape[0], y.shape[1])
+    assert problem is not None
+    if _matrix_unit(problem, device, shape, None):  # its panels hold no numbers to add up
+        return None
+    plan = _plan(replace(problem, sums=True), device, shape, _large(key, problem, x.dtype), result, x.dtype)
+    return replace(plan, sums=Layout.dense(result[:1], x.dtype, x.device))
 
 
 def _first(x: Array, y: Array, shape: str | None, before: Array | None, activation: Expression | None,
@@ -491,10 +544,15 @@ def _first(x: Array, y: Array, shape: str | None, before: Array | None, activati
         return matmul(x, y, shape, before=copies[0], activation=activation, after=copies[1])
     text = None if activation is None else (activation.names[0], activation.text(dtype))
     problem = replace(problem, ending=Ending(*terms, text))
-    large = any(type(part) is Layout and part.large for part in key) or max(
-        prod(result) * dtype.itemsize, problem.M, problem.N, problem.K) >= INT_BYTES
+    large = _large(key, problem, dtype)
     _plans.put(key, _plan(problem, device, shape or form(device), large, result, dtype))
     return matmul(x, y, shape, before=before, activation=activation, after=after)
+
+
+def _large(key: tuple, p: Problem, dtype: DType) -> bool:
+    """Whether indices need 64 bits."""
+    return any(type(part) is Layout and part.large for part in key) or max(
+        p.batch * p.M * p.N * dtype.itemsize, p.M, p.N, p.K) >= INT_BYTES
 
 
 def _term(t: Array, number: int, p: Problem, result: tuple[int, ...]) -> Any:

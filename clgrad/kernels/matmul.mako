@@ -11,7 +11,7 @@ PARAMS = {
     "width": (4, 8, 16),
     "least_work": (2**17, 2**18, 2**19),  # multiply-adds that pay for a work-item
     "panel_bytes": (2**16, 2**17, 2**18, 2**19),  # of A's tiles that stay in the nearest large cache while panels of B pass
-    "pack_a_bytes": (2**21, 2**23, 2**25),  # an operand from this size on is packed although its strides would do
+    "pack_a_bytes": (2**20, 2**22, 2**25),  # an operand from this size on is packed although its strides would do
     "pack_b_bytes": (2**22, 2**23, 2**24),
     # a panel of B beyond far_bytes does not stay in a core's own caches while the tiles of A pass: K is split, to near_bytes
     "far_bytes": (2**18, 2**19, 2**20, 2**21),
@@ -31,7 +31,7 @@ PARAMS = {
 # to build. With a vector register for each sum, one for each vector of B and one for a value of A, 6 x 4 fills 29 of the
 # 32 of AVX-512 and loads least, 10 for 24 multiply-adds; each other tile suits edges that it does not.
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
-_WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**17, "pack_a_bytes": 2**25,
+_WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**17, "pack_a_bytes": 2**20,
          "pack_b_bytes": 2**23, "far_bytes": 2**19, "near_bytes": 2**18, "dot_rows": 128, "vector_least": 2**14}
 # Tiles of the many-core form, with 32-bit sums. Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates,
 # none of them spilled; groups and warps are those that an SM with 64 K registers and 64 KB of local memory holds.
@@ -186,13 +186,14 @@ convert_${acc}${n}(vload${n}(0, ${pointer}))\
 % endif
 </%def>
 ## The one place where results leave: `out` is the storage type, or the accumulator's for a partial sum.
-<%def name="store(value, pointer)">\
-% if out == "half":
+<%def name="store(value, pointer, kept='')">\
+<% type = kept or out %>\
+% if type == "half":
 vstore_half_rte(${value}, 0, ${pointer});\
-% elif out == "bf16":
+% elif type == "bf16":
 *(${pointer}) = bf16_round1(${value});\
 % else:
-*(${pointer}) = (${out})(${value});\
+*(${pointer}) = (${type})(${value});\
 % endif
 </%def>
 <%def name="store_vector(n, value, pointer)">\
@@ -314,24 +315,76 @@ static inline void copy_panel(global ${held} *restrict p, global const ${ctype} 
 }
 </%def>
 <%def name="wide_pack()">\
+<%
+    prelude = context.lookup.get_template("prelude.mako").module
+    reach = 1 << (tile - 1).bit_length() if along == "lane" and 1 < tile <= 16 and not pairs else 0
+%>\
+${prelude.whole_store(f"{acc}{reach}") if reach and (acc, reach) not in prelude.WHOLE else ""}\
 ${copy_panel(tile, along, block)}\
 // packed[b][panel][k][lane] = source[b, panel*${tile} + lane, k], zero beyond the last lane.
-// A work-item copies `chunk` values of k of one panel, so that the core reads memory in one straight line;
-// panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
-kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, global const ${ctype} *restrict source,
+// A work-item copies `chunk` values of k of `run` panels, so that the core reads memory in straight lines, along k or along
+// the lanes; panels vary fastest, so that neighbouring work-items read on along the same lines of memory.
+% if totals:
+// totals[chunk][lane] = sum over the chunk's k
+% endif
+kernel void pack(const ${index} L, const ${index} K, const ${index} chunk, const ${index} run, global const ${ctype} *restrict source,
                  const ${index} offset, const ${index} stride_b, const ${index} stride_lane, const ${index} stride_k,
-                 global ${"uint" if pairs else acc} *restrict packed)
+                 global ${"uint" if pairs else acc} *restrict packed${f", global {acc} *restrict totals" if totals else ""})
 {
     const ${index} depth = ${"(K + 1) / 2" if pairs else "K"};
     const ${index} chunks = (depth + chunk - 1) / chunk;
     const ${index} panels = (L + ${tile - 1}) / ${tile};
+    const ${index} runs = (panels + run - 1) / run;
     const ${index} g = get_global_id(0);
-    const ${index} panel = g % panels;
-    const ${index} b = g / panels / chunks;
-    const ${index} k0 = g / panels % chunks * chunk;
-    copy_panel(packed + (b * panels + panel) * depth * ${tile}, source + offset + b * stride_b + panel * ${tile} * stride_lane,
-               stride_lane, stride_k, min((${index})${tile}, L - panel * ${tile}), k0, min(depth, k0 + chunk)${", K" if pairs else ""});
+    const ${index} first = g % runs * run, last = min(panels, first + run);
+    const ${index} b = g / runs / chunks;
+    const ${index} k0 = g / runs % chunks * chunk, k1 = min(depth, k0 + chunk);
+    for (${index} panel = first; panel < last; panel++) {
+        global ${"uint" if pairs else acc} *p = packed + (b * panels + panel) * depth * ${tile};
+        global const ${ctype} *s = source + offset + b * stride_b + panel * ${tile} * stride_lane;
+        const ${index} lanes = L - panel * ${tile};
+% if totals:
+        global ${acc} *t = totals + (k0 / chunk * panels + panel) * ${tile};
+% endif
+% if reach:
+        if (lanes >= ${reach}) {
+            // A vector reaches into the next panel: the next k overwrites what it stored there, and the last k stores its own.
+% if totals:
+            ${acc}${reach} sum = 0;
+% endif
+#pragma unroll 4
+            for (${index} k = k0; k < k1 - 1; k++) {
+                const ${acc}${reach} v = ${load_vector(reach, "s + k * stride_k")};
+                STORE_${acc}${reach}(v, p + k * ${tile});
+% if totals:
+                sum += v;
+% endif
+            }
+            const ${acc}${reach} v = ${load_vector(reach, "s + (k1 - 1) * stride_k")};
+            ${store_pieces("p + (k1 - 1) * %d" % tile, "v", tile)}
+% if totals:
+            sum += v;
+            ${store_pieces("t", "sum", tile)}
+% endif
+            continue;
+        }
+% endif
+        copy_panel(p, s, stride_lane, stride_k, min((${index})${tile}, lanes), k0, k1${", K" if pairs else ""});
+% if totals:
+        for (int i = 0; i < ${tile}; i++) {
+            ${acc} sum = 0;
+            for (${index} k = k0; k < k1; k++) sum += p[k * ${tile} + i];
+            t[i] = sum;
+        }
+% endif
+    }
 }
+</%def>
+## The first n lanes of a vector.
+<%def name="store_pieces(pointer, v, n)">\
+% for first, count in pieces(n):
+${f"vstore{count}({v}.s{''.join('0123456789abcdef'[first:first + count])}, 0, {pointer} + {first}); " if count > 1 else f"({pointer})[{first}] = {v}.s{'0123456789abcdef'[first]}; "}\
+% endfor
 </%def>
 
 <%def name="wide_tile()">\
@@ -364,6 +417,9 @@ ${add_products(width)}\
 % if packs:
 // A work-item packs its panel of B itself: it walks down all tiles, so nobody else wants the panel.
 % endif
+% if totals:
+// The work-items of the first panel also add up the sums of A's rows over k, which came with its panels in `parts` parts.
+% endif
 kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${index} chunk, const ${index} splits, const ${index} group,
                  global const ${"ushort" if pairs else acc} *restrict A, const ${index} a_offset, const ${index} a_b, const ${index} a_tile,
                  const ${index} a_row, const ${index} a_k, const ${index} last_m,
@@ -372,14 +428,19 @@ kernel void tile(const ${index} M, const ${index} N, const ${index} K, const ${i
 % if packs:
                  global ${held} *restrict packed, const ${index} b_lane,
 % endif
-                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()})
+                 global ${out} *restrict C, const ${index} c_b, const ${index} c_split${ending_parameters()}\
+% if totals:
+,
+                 global const ${acc} *restrict totals, const ${index} parts, global ${ctype} *restrict sums\
+% endif
+)
 {
     const ${index} panels = (N + ${tile_n - 1}) / ${tile_n};
     const ${index} tiles = (M + ${tile_m - 1}) / ${tile_m};
     const ${index} groups = (tiles + group - 1) / group;
     ${index} g = get_global_id(0);
-    const ${index} panel = g % panels;  g /= panels;
     const ${index} t0 = g % groups * group;  g /= groups;
+    const ${index} panel = g % panels;  g /= panels;
     const ${index} split = g % splits;
     const ${index} b = g / splits;
     const ${index} k0 = split * chunk;
@@ -443,6 +504,14 @@ ${ending_start("b", "m0", "n0")}\
                 }
         }
     }
+% if totals:
+    if (panel == 0 && split == 0)
+        for (${index} m = t0 * ${tile_m}; m < min(M, (t0 + group) * ${tile_m}); m++) {
+            ${acc} sum = 0;
+            for (${index} i = 0; i < parts; i++) sum += totals[i * tiles * ${tile_m} + m];
+            ${store("sum", "sums + m", ctype)}
+        }
+% endif
 }
 </%def>
 

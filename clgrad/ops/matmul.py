@@ -9,6 +9,7 @@ import numpy as np
 from ..core import dtypes, shapes
 from ..core.errors import ShapeError, bad
 from ..families.matmul import matmul as product
+from ..families.matmul import matmul_and_sums
 from ..families.random import dropout
 from ..ndarray import Array
 from ..table import Case
@@ -16,7 +17,7 @@ from .complex import complex
 from .declare import composite, driver
 from .elementwise import _relu_backward, add, astype, kept_backward, relu, sub
 from .reduce import sum
-from .shape import reshape, squeeze, unsqueeze
+from .shape import expand, reshape, squeeze, unsqueeze
 
 
 def _bmm(x: Array, y: Array) -> Array:
@@ -169,10 +170,38 @@ def _rows(a: Any) -> Any:
 
 def _linear_gradients(g: Any, x: Any, weight: Any, needs: tuple) -> tuple:
     """Of input, weight and bias; those that nobody needs are None."""
-    rows = _rows(g)
-    return (_run(g, weight) if needs[0] else None,
-            bmm(rows.mT, _rows(x)) if needs[1] else None,
-            sum(rows, 0) if needs[2] else None)
+    dx, rows, dw, db = _run(g, weight) if needs[0] else None, _rows(g), None, None
+    if needs[1] and needs[2]:
+        dw, db = weight_gradients(rows, _rows(x))
+    elif needs[1]:
+        dw = bmm(rows.mT, _rows(x))
+    elif needs[2]:
+        db = sum(rows, 0)
+    return dx, dw, db
+
+
+def _weight_gradients(dy: Array, x: Array) -> tuple[Array, Array]:
+    dw, db = matmul_and_sums(dy.mT, x)
+    return dw, sum(dy, 0) if db is None else db
+
+
+def _weight_gradients_backward(g: Any, dy: Any, x: Any, needs: tuple) -> tuple:
+    gw, gb = g
+    to_dy = expand(gb, dy.shape) if gw is None else linear(x, gw, gb)
+    return to_dy if needs[0] else None, bmm(dy, gw) if needs[1] and gw is not None else None
+
+
+def _weight_gradients_ref(dy: Any, x: Any) -> tuple:
+    wide = dy.astype(np.float64)
+    return (wide.T @ x.astype(np.float64)).astype(dy.dtype), wide.sum(0).astype(dy.dtype)
+
+
+weight_gradients = driver(
+    "weight_gradients", "dy, x", "matmul", tensors=("dy", "x"), run=_weight_gradients, kinds="f", method=False,
+    public=False, several=True, grad=_weight_gradients_backward, ref=_weight_gradients_ref,
+    cases=(Case(((3, 5), (3, 4))), Case(((70, 9), (70, 33))), Case(((4, 1), (4, 3))), Case(((0, 5), (0, 2)))),
+    doc="dy.T @ x and the sums of dy's columns, which come from the same panels: gradients of a linear layer's weight "
+        "and bias.")
 
 
 def _linear_ref(x: Any, weight: Any, bias: Any = None) -> Any:

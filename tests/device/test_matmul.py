@@ -15,7 +15,7 @@ from clgrad.families import matmul as family
 from clgrad.families.matmul import matmul
 from clgrad.ndarray import from_host
 from clgrad.ops.elementwise import _gelu_erf, relu
-from clgrad.ops.matmul import linear_plus, linear_relu
+from clgrad.ops.matmul import linear_plus, linear_relu, weight_gradients
 from clgrad.runtime import launch as launcher
 from clgrad.runtime import tuned
 from clgrad.testing import assert_close, gradcheck, on_device
@@ -178,6 +178,31 @@ def test_linear_is_one_launch(rng: np.random.Generator, device, monkeypatch) -> 
         run()
         assert len(launches) == 1
         assert launches[0].startswith("matmul.")
+
+
+@pytest.mark.parametrize(("dtype", "layout"), [("float32", "contiguous"), ("float32", "transposed"),
+                                               ("float16", "contiguous"), ("float16", "transposed")])
+def test_a_bias_gradient_comes_with_the_weights(dtype: str, layout: str, rng: np.random.Generator, device,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of panels of every kind, whole and cut off, in one part and in several, and of a K that is split."""
+    launches: list[str] = []
+    monkeypatch.setattr(launcher, "_recent", launches)
+    for K, M, N in ((70, 37, 33), (33, 6, 70), (600, 8, 9), (1, 5, 4), (2100, 40, 40)):
+        dy, x = (_integers(rng, s, dtype) * np.asarray(0.125, dtype) for s in ((K, M), (K, N)))
+        for shape in ("wide", "many"):
+            y = on_device(dy, layout, device)
+            dw, db = family.matmul_and_sums(y.mT, from_host(x), shape)
+            assert (db is None) == (shape == "many")
+            assert_close(dw, dy.T.astype(np.float64) @ x, message=f"{K} {M} {N}")
+            if db is not None:
+                assert db.dtype.name == dtype
+                assert_close(db, dy.astype(np.float64).sum(0), message=f"{K} {M} {N}")
+    if device.wide_core and dtype == "float32":
+        y, x = (from_host(_integers(rng, s, dtype)) for s in ((64, 40), (64, 128)))
+        weight_gradients(y, x)
+        launches.clear()
+        weight_gradients(y, x)
+        assert launches == ["matmul.pack", "matmul.tile"]
 
 
 def test_mixed_dtypes_are_promoted(rng: np.random.Generator, device) -> None:
