@@ -85,13 +85,15 @@ class Pool:
         device, rank = same_device(self.kind, (x,) if at is None else (x, at)), len(w.space)
         check_device(device, x.dtype)
         module = kernels.template("pool").module
+        params = dict(module.DEFAULT[form(device)])
         back = self.kind in module.GATHERED
         space = w.space if back else w.size
         itype = positions(w).c if at is None else at.dtype.c
         vector, low, high = self._vectors(w, itype) if device.wide_core and x.dtype.compute == "float" else (0, 0, 0)
-        by_planes = (self.kind == "spread" and device.wide_core and not vector and x.dtype.c == x.dtype.compute
-                     and prod(x.shape[:x.ndim - rank]) >= 4 * device.facts.compute_units)
-        kind = "place" if by_planes else self.kind
+        kind, tile = self.kind, 0
+        if device.wide_core and not vector and kind in module.TILED:
+            kind, tile = module.TILED[kind], params["tile"]
+            low, high = max(1, tile // space[-1]), min(tile, space[-1])
         lead = x.shape[:x.ndim - rank]
         if self.kind == "columns":
             lead = (*lead, *w.taps)
@@ -105,20 +107,26 @@ class Pool:
         index = index_type(x.storage.nbytes, result.nbytes, where.nbytes if at is None else at.storage.nbytes,
                            4 * (max(w.space) + 1) * (max(w.size) + 1))
         i = letter(index)
-        stream = (back and vector == 16 and high == space[-1] and streamed_rows(
-            prod(shape) * x.itemsize, high, x.dtype, module.DEFAULT[form(device)]["stream"]))
+        whole = tile or (vector == 16 and high == space[-1])
+        stream = bool(device.wide_core and back and whole and streamed_rows(
+            result.nbytes, space[-1], x.dtype, params["stream"]))
         k = kernel(device, "pool", "pool", f"PP{i}P{i}" + i * 24, kind, kind=kind, form=form(device),
                    ctype=x.dtype.c, T=x.dtype.compute, itype=itype, index=index, adaptive=w.taps is None, vector=vector,
-                   taps=w.taps[-1] if vector else 0, stride=w.stride[-1] if vector else 0, stream=stream)
+                   taps=w.taps[-1] if vector else 0, stride=w.stride[-1] if vector else 0, stream=stream, tile=tile)
         units, taps = prod(shape), prod(w.taps or (4,))
         if device.wide_core:
-            units //= max(1, prod(space) if by_planes else space[-1])
+            units //= space[-1]
+            rows = space[-2] if rank > 1 else 1
+            if tile:
+                units = units // rows * -(-rows // low) * -(-space[-1] // high)
+            elif vector and back:
+                units = units // rows * -(-rows // (w.taps[-2] if rank > 1 else 1))
             count = workers(device, prod(shape) * taps, 4, 8192)
             each = -(-units // max(1, min(units, count)))
             gsize, lsize = (-(-units // max(1, each)),), (1,)
         else:
             each = 1
-            gsize, lsize = blocks(device, units, min(module.DEFAULT["many"]["local"], k.max_local), 32)
+            gsize, lsize = blocks(device, units, min(params["local"], k.max_local), 32)
         args = ("out", "x", "x_offset", "at", "at_offset", *w.sizes(), include_pad, divisor, units, each, low, high)
         return _Plan(Launch(k, gsize, lsize, args, x.nbytes + result.nbytes), result, where)
 
@@ -129,14 +137,15 @@ class Pool:
             return 0, 0, 0
         taps, stride, margin, dilation, n = (a[-1] for a in (w.taps, w.stride, w.low, w.dilation, w.space))
         if self.kind in ("spread", "unmean"):
-            side_by_side = (taps, stride, margin, dilation) == (2, 2, 0, 1)
-            low, high = 0, min(w.size[-1], n // 2) * 2 if side_by_side else 0
+            side_by_side = w.taps == w.stride and not any(w.low) and set(w.dilation) == {1}
+            low, high = 0, min(w.size[-1], n // 2) * 2 if side_by_side and taps == 2 else 0
         elif self.kind in ("max", "argmax", "both", "mean") and dilation == 1 and (
                 stride == 1 or (stride == 2 and taps > 1)) and taps <= kernels.template("pool").module.MOST_TAPS:
             low, high = -(-margin // stride), min(w.size[-1], (n + margin - taps) // stride + 1)
         else:
             return 0, 0, 0
-        return next((v for v in (16, 8, 4) if v <= high - low), 0), low, high
+        widths = (16,) if self.kind == "spread" else (16, 8, 4)  # for shorter rows, tiles are quicker than comparisons
+        return next((v for v in widths if v <= high - low), 0), low, high
 
 
 def positions(windows: Windows) -> dtypes.DType:

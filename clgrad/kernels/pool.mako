@@ -5,12 +5,13 @@
 ##   mean     y[o] = sum of x over o's window / size   unmean   dx[i] = sum of g[o] / size of o over windows that hold i
 ##   columns  y[k, o] = x at tap k of o's window       fold     dx[i] = sum of g[k, o] over the taps that lie on i
 ##
-##   place    the same as spread, by planes: a work-item adds its planes' values in the order of the windows
+##   place, share   the same as spread and unmean, by tiles of rows `down` and columns `across` in private memory: what the
+##                  windows that reach into a tile have for it is added in their order, and the tile written in one go
 ##
 ## A window starts at o * stride - pad and has taps dilation apart; an adaptive one is [o*N/O, (o+1)*N/O), rounded out.
 ## wide: a work-item takes rows of the result; of a row, places low .. high - 1 as vectors of `vector`, the last one over
-##       some of those before it: windows of `taps` that lie inside and are 1 or 2 apart, or, in gradients, that are 2
-##       long and side by side. A large gradient is written past the caches (`stream`).
+##       some of those before it: windows of `taps` that lie inside and are 1 or 2 apart, or, in gradients, that
+##       are 2 long and side by side in all axes. A large gradient is written past the caches (`stream`).
 ## many: a work-item takes every so many elements.
 ##
 ##         x  a b c d e f g h   windows 2 apart: tap 0 is the even lanes of two vectors, tap k the odd ones from k - 1 on
@@ -18,15 +19,17 @@
 ##   tap 1 ->    b   d   f   h
 <%!
     PARAMS = {"local": (32, 64, 128, 256),
+              "tile": (1024, 2048, 4096, 8192),  # elements at most of a gradient's tile
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a gradient from which on it is streamed
-    DEFAULT = {"wide": {"local": 1, "stream": 1 << 24}, "many": {"local": 128, "stream": 1 << 24}}
+    DEFAULT = {"wide": {"local": 1, "tile": 4096, "stream": 1 << 24}, "many": {"local": 128}}
     MOST_TAPS = 7  # of windows that are read as vectors
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size
 
     AXES = ("d", "h", "w")
-    GATHERED = ("spread", "place", "unmean", "fold")  # kinds whose result has the input's size
+    TILED = {"spread": "place", "unmean": "share"}
+    GATHERED = ("spread", "place", "unmean", "share", "fold")  # kinds whose result has the input's size
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
@@ -53,7 +56,7 @@
 
     def put(i, value, w=1):
         if stream and w > 1:
-            return f"STREAM(({value}), (global {V} *)(out + {i}));"
+            return f"STREAM(({value}), (global {prelude.vec(T, w)} *)(out + {i}));"
         if kind == "argmax":
             return prelude.store(itype, "int", "out", i, value, w) if w > 1 else f"out[{i}] = {value};"
         return prelude.store(ctype, T, "out", i, value, w)
@@ -82,20 +85,93 @@ kernel void ${function}(global ${"position_t" if kind == "argmax" else ctype} *r
     result = "N" if back else "O"
     planes = "Kd * Kh * Kw * " if kind == "columns" else ""
 %>\
-% if kind == "place":
-    const index_t first = get_global_id(0) * each, last = min(units, first + each);
+% if kind in TILED.values():
+<% W = prelude.vector_width(T); V = prelude.vec(T, W) %>\
+    const index_t down = low, across = high, first = get_global_id(0) * each, last = min(units, first + each);
+    const index_t segments = (Nw + across - 1) / across, bands = (Nh + down - 1) / down;
+    T tile[${tile + W}];  // what lies outside goes behind its end
+    % if kind == "share":
+    T line[${tile}];
+    % endif
     for (index_t u = first; u < last; u++) {
-        global ${ctype} *plane = out + u * N;
-        for (index_t i = 0; i < N; i++) plane[i] = 0;
-        for (index_t o = u * O; o < (u + 1) * O; o++) {
-            const index_t here = at[o];
-            if (here >= 0) plane[here] += x[o];
+        const index_t w0 = u % segments * across, h0 = u / segments % bands * down, d = u / segments / bands % Nd;
+        const index_t w1 = min(w0 + across, Nw), h1 = min(h0 + down, Nh), plane = u / segments / bands / Nd;
+        // A tile is one stretch of memory: all columns, or one row.
+        const index_t start = (d * Nh + h0) * Nw + w0, count = (h1 - h0 - 1) * Nw + w1 - w0;
+        ${cleared("tile", "count", V, W)}
+${reach("d")}${reach("h", "h0", "(h1 - 1)")}${reach("w", "w0", "(w1 - 1)")}\
+        for (index_t i = from_d; i < to_d; i++)
+        for (index_t j = from_h; j < to_h; j++) {
+            const index_t row = plane * O + (i * Oh + j) * Ow;
+    % if kind == "place":
+            for (index_t k = from_w; k < to_w; k++) {
+                const index_t here = at[row + k] - start;
+                tile[(here >= 0) & (here < count) ? here : count] += ${x("row + k")};
+            }
+    % else:
+            ${cleared("line", "w1 - w0", V, W)}
+            const T rows = ${extent("d", "i")} * ${extent("h", "j")};
+            for (index_t k = from_w; k < to_w; k++) {
+                const T part = ${x("row + k")} / (divisor ? (T)divisor : rows * ${extent("w", "k")});
+                const index_t begin = max(${begin("w", "k")}, w0), end = min(${end("w", "k")}, w1);
+                for (index_t q = begin; q < end; q++) line[q - w0] += part;
+            }
+            const index_t top = max(${begin("h", "j")}, h0), bottom = min(${end("h", "j")}, h1);
+            for (index_t h = top; h < bottom; h++) {
+                T *to = tile + (h - h0) * Nw;
+                index_t q;
+                for (q = 0; q + ${W} <= w1 - w0; q += ${W}) vstore${W}(vload${W}(0, to + q) + vload${W}(0, line + q), 0, to + q);
+                for (; q < w1 - w0; q++) to[q] += line[q];
+            }
+    % endif
         }
+        const index_t place = plane * N + start;
+        index_t q;
+        for (q = 0; q + ${W} <= count; q += ${W}) ${put("place + q", f"vload{W}(0, tile + q)", W)}
+        for (; q < count; q++) ${put("place + q", "tile[q]")}
     }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
+% elif vector and back:
+    // Windows side by side, 2 long: a unit is the rows of one row of windows, or those past the last.
+    const index_t first = get_global_id(0) * each, last = min(units, first + each), bands = (Nh + Kh - 1) / Kh;
+    const ${I} lanes = (${I})(${", ".join(map(str, range(vector)))});
+    for (index_t u = first; u < last; u++) {
+        const index_t oh = u % bands, d = u / bands % Nd, plane = u / bands / Nd, od = d / Kd, rows = min(Kh, Nh - oh * Kh);
+        const index_t row = plane * O + (od * Oh + oh) * Ow, self = (d * Nh + oh * Kh) * Nw, place = plane * N + self;
+        if (od >= Od || oh >= Oh) {
+            for (index_t q = 0; q < rows * Nw; q++) ${put("place + q", "(T)0")}
+            continue;
+        }
+    % if kind == "unmean":
+        const T other = divisor ? (T)divisor : (T)(${extent("d", "od")} * ${extent("h", "oh")});
+    % endif
+        index_t w = 0;
+        for (; w + ${vector} <= high; w += ${vector}) {
+            ${rows_of_windows("w")}
+        }
+        if (w < high) {
+            ${rows_of_windows(f"(high - {vector})")}
+        }
+        for (w = high; w < Nw; w++)
+            for (index_t r = 0; r < rows; r++) {
+                const index_t o = row + min(w / 2, Ow - 1);
+    % if kind == "spread":
+                const T value = w / 2 < Ow && at[o] == (position_t)(self + r * Nw + w) ? ${x("o")} : (T)0;
+    % else:
+                const T value = w / 2 < Ow ? ${x("o")} / (divisor ? other : other * ${extent("w", "(w / 2)")}) : (T)0;
+    % endif
+                ${put("place + r * Nw + w", "value")}
+            }
+    }
+    % if stream:
+    mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
+    % endif
 % elif form == "wide":
     const index_t first = get_global_id(0) * each, last = min(units, first + each);
+    index_t h = first % ${result}h, d = first / ${result}h % ${result}d, plane = first / ${result}h / ${result}d;
     for (index_t u = first; u < last; u++) {
-        const index_t h = u % ${result}h, d = u / ${result}h % ${result}d, plane = u / ${result}h / ${result}d;
 ${outer()}
     % if vector:
 ${vectors()}
@@ -107,6 +183,10 @@ ${vectors()}
     % endif
 ${inner()}
         }
+        d += ++h == ${result}h;
+        h = h == ${result}h ? 0 : h;
+        plane += d == ${result}d;
+        d = d == ${result}d ? 0 : d;
     }
     % if stream:
     mem_fence(CLK_GLOBAL_MEM_FENCE);  // such stores are not ordered with others
@@ -121,13 +201,15 @@ ${inner()}
 % endif
 }
 
-## What an axis says of a position of the result: for windows, the taps that lie inside; else the windows that hold it.
-<%def name="reach(a)">\
+## What an axis says of a position of the result, or of those from one to a last: for windows, the taps that lie inside;
+## else the windows that hold it.
+<%def name="reach(a, one=None, last=None)">\
+<% one = one or a; last = last or one %>\
 % if back:
     % if adaptive:
-        const index_t from_${a} = ${a} * O${a} / N${a}, to_${a} = up((${a} + 1) * O${a}, N${a});
+        const index_t from_${a} = ${one} * O${a} / N${a}, to_${a} = up((${last} + 1) * O${a}, N${a});
     % else:
-        const index_t from_${a} = up(${a} + P${a} - (K${a} - 1) * L${a}, S${a}), to_${a} = min(O${a}, (${a} + P${a}) / S${a} + 1);
+        const index_t from_${a} = up(${one} + P${a} - (K${a} - 1) * L${a}, S${a}), to_${a} = min(O${a}, (${last} + P${a}) / S${a} + 1);
     % endif
 % elif adaptive:
         const index_t from_${a} = ${a} * N${a} / O${a}, to_${a} = up((${a} + 1) * N${a}, O${a});
@@ -136,6 +218,16 @@ ${inner()}
         const index_t from_${a} = start_${a} + up(-start_${a}, L${a}) * L${a};
         const index_t to_${a} = min(N${a}, start_${a} + (K${a} - 1) * L${a} + 1);
 % endif
+</%def>
+## Where window o of a mean begins and ends.
+<%def name="begin(a, o)">\
+${f"{o} * N{a} / O{a}" if adaptive else f"{o} * S{a} - P{a}"}\
+</%def>
+<%def name="end(a, o)">\
+${f"up(({o} + 1) * N{a}, O{a})" if adaptive else f"{o} * S{a} - P{a} + K{a}"}\
+</%def>
+<%def name="cleared(name, count, V, W)">\
+for (index_t q = 0; q < ${count}; q += ${W}) vstore${W}((${V})(0), 0, ${name} + q);\
 </%def>
 ## The elements a window is divided by, along one axis: those inside, or with the margins those before the far margin's end.
 <%def name="extent(a, o)">\
@@ -224,28 +316,25 @@ ${reach("d")}${reach("h")}\
             ${put("place", "sum")}
 % endif
 </%def>
+<%def name="rows_of_windows(w)">\
+<% half = vector // 2; H = prelude.vec(T, half) %>\
+    % if kind == "spread":
+            const ${H} some = ${x(f"row + {w} / 2", half)};
+            const ${V} g = ${twice("some")};
+            const ${prelude.vec("int", half)} some_at = ${prelude.load("int", "int", "at", f"row + {w} / 2", half)};
+            const ${I} ahead = ${twice("some_at")} - (int)(self + ${w}) - lanes;
+            for (index_t r = 0; r < rows; r++) ${put(f"place + r * Nw + {w}", f"ahead == (int)(r * Nw) ? g : ({V})(0)", vector)}
+    % else:
+            const ${H} some = ${x(f"row + {w} / 2", half)} / (divisor ? other : other * 2);
+            const ${V} g = ${twice("some")};
+            for (index_t r = 0; r < rows; r++) ${put(f"place + r * Nw + {w}", "g", vector)}
+    % endif
+</%def>\
 <%def name="vectors()">\
-        const ${I} lanes = (${I})(${", ".join(str(i * (1 if back else stride)) for i in range(vector))});
+        const ${I} lanes = (${I})(${", ".join(str(i * stride) for i in range(vector))});
         for (index_t b = low; b < high; b += ${vector}) {
             const index_t w = min(b, high - ${vector});
             const index_t place = ((plane * ${result}d + d) * ${result}h + h) * ${result}w + w;
-% if back:
-            const ${I} self = (int)((d * Nh + h) * Nw + w) + lanes;
-            ${V} sum = (${V})(0);
-            for (index_t i = from_d; i < to_d; i++)
-            for (index_t j = from_h; j < to_h; j++) {
-                const index_t o = plane * O + (i * Oh + j) * Ow + w / 2;
-                const ${V} g = ${twice(x("o", vector // 2))};
-    % if kind == "spread":
-                const ${I} at_o = ${twice(prelude.load("int", "int", "at", "o", vector // 2))};
-                sum += (at_o == self) ? g : (${V})(0);
-    % else:
-                const T size = divisor ? divisor : ${extent("d", "i")} * ${extent("h", "j")} * 2;
-                sum += g / size;
-    % endif
-            }
-            ${put("place", "sum", vector)}
-% else:
             const index_t start = w * ${stride} - Pw;
     % if kind == "mean":
             ${V} sum = (${V})(0);
@@ -281,6 +370,5 @@ ${reach("d")}${reach("h")}\
         % endif
             ${put("place", "best" if kind == "argmax" else "most", vector)}
     % endif
-% endif
         }
 </%def>

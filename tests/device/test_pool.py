@@ -39,7 +39,8 @@ def test_both_forms(name: str, form) -> None:
 
 _LONG = tuple(Windows(*sizes, (1, 1)) for sizes in (
     ((4, 40), (2, 20), (2, 2), (2, 2), (0, 0)), ((5, 37), (3, 19), (2, 2), (2, 2), (0, 0)),
-    ((6, 40), (3, 20), (3, 3), (2, 2), (1, 1)), ((3, 40), (3, 40), (3, 3), (1, 1), (1, 1)),
+    ((5, 35), (2, 17), (2, 2), (2, 2), (0, 0)), ((6, 40), (3, 20), (3, 3), (2, 2), (1, 1)),
+    ((3, 40), (3, 40), (3, 3), (1, 1), (1, 1)),
     ((3, 16), (2, 5), (2, 7), (1, 2), (0, 0)), ((2, 64), (1, 32), (2, 2), (2, 2), (0, 0))))
 
 
@@ -59,6 +60,29 @@ def test_lines_of_vectors(windows: Windows, rng: np.random.Generator, device, mo
         expected = OPS[name].ref(*inputs, windows=windows)
         for one, right in zip(*((got, expected) if OPS[name].several else ((got,), (expected,))), strict=True):
             assert_close(one, right, scale=4, message=name)
+    forget()
+
+
+_TILED = (Windows((5, 6), (3, 3), (2, 3), (2, 2), (1, 1), (1, 1)), Windows((40,), (14,), (5,), (3,), (2,), (1,)),
+          Windows((7, 20), (4, 3)), Windows((4, 3, 8), (2, 2, 3), (2, 2, 3), (2, 1, 2), (0, 0, 0), (1, 1, 1)))
+
+
+@pytest.mark.parametrize("windows", _TILED, ids=[str(w.space) for w in _TILED])
+def test_gradients_by_tiles(windows: Windows, rng: np.random.Generator, device, monkeypatch) -> None:
+    """Tiles of a few rows, or of a part of one, with windows that reach into several; an index of no element."""
+    module = kernels.template("pool").module
+    monkeypatch.setitem(module.DEFAULT, "wide", {**module.DEFAULT["wide"], "tile": 16})
+    forget()
+    g = rng.standard_normal((3, *windows.size)).astype(np.float32)
+    index = OPS["pool_index"].ref(rng.standard_normal((3, *windows.space)), windows=windows)
+    for name, inputs in (("pool_spread", [g, index]), ("pool_unmean", [g])):
+        got = call(clgrad.ops.ALL[name], [from_host(a) for a in inputs], {"windows": windows})
+        assert_close(got, OPS[name].ref(*inputs, windows=windows), scale=4, message=name)
+    index[0].flat[0] = -1
+    g[0].flat[0] = 0
+    got = call(clgrad.ops.ALL["pool_spread"], [from_host(a) for a in (g, index)], {"windows": windows})
+    index[0].flat[0] = 0
+    assert_close(got, OPS["pool_spread"].ref(g, index, windows=windows), scale=4)
     forget()
 
 
