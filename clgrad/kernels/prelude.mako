@@ -20,8 +20,21 @@
         """Elements of one 64-byte vector for 4- and 8-byte types; 16 for the narrow ones, 1 for complex ones."""
         return 1 if T in PARTS else 8 if SIZES[T] == 8 else 16
 
-    def load(ctype, T, pointer, index, width=1):
-        """Expression: `width` elements from pointer[index] on, as T."""
+    def whole(pointers, width):
+        """Condition: that these (ctype, pointer expression) begin at whole vectors of `width`, as GPUs load them at once."""
+        return " && ".join(f"((size_t)({p}) & {width * SIZES[c] - 1}) == 0" for c, p in dict.fromkeys(pointers)) or "true"
+
+    def load(ctype, T, pointer, index, width=1, aligned=False):
+        """Expression: `width` elements from pointer[index] on, as T; of a whole vector where it is known as `aligned`."""
+        if aligned and width > 1:
+            if ctype == "half":
+                value, ctype = f"vloada_half{width}(0, {pointer} + ({index}))", "float"
+            elif ctype == "bf16":
+                value = f"bf16_load{width}(*(const global ushort{width} *)({pointer} + ({index})))"
+                ctype = "float"
+            else:
+                value = f"*(const global {ctype}{width} *)({pointer} + ({index}))"
+            return value if ctype == T else f"convert_{vec(T, width)}({value})"
         if T in PARTS and ctype not in PARTS:
             return f"({T})({load(ctype, PARTS[T], pointer, index)}, 0)"
         if ctype == "half":
@@ -35,8 +48,17 @@
             value = f"{pointer}[{index}]" if width == 1 else f"vload{width}(0, {pointer} + ({index}))"
         return value if ctype == T else f"convert_{vec(T, width)}({value})"
 
-    def store(ctype, T, pointer, index, value, width=1):
-        """Statement: write `width` elements of type T to pointer[index] on."""
+    def store(ctype, T, pointer, index, value, width=1, aligned=False):
+        """Statement: write `width` elements of type T to pointer[index] on, a whole vector where it is `aligned`."""
+        if aligned and width > 1:
+            if ctype in ("half", "bf16") and T != "float":
+                value = f"convert_{vec('float', width)}({value})"
+            if ctype == "half":
+                return f"vstorea_half{width}_rte({value}, 0, {pointer} + ({index}));"
+            if ctype == "bf16":
+                return f"*(global ushort{width} *)({pointer} + ({index})) = bf16_round{width}({value});"
+            value = value if ctype == T else f"convert_{vec(ctype, width)}({value})"
+            return f"*(global {ctype}{width} *)({pointer} + ({index})) = {value};"
         if T in PARTS and ctype not in PARTS:
             return store(ctype, PARTS[T], pointer, index, f"({value}).x")
         if ctype in PARTS and T not in PARTS:

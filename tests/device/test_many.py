@@ -9,6 +9,7 @@ import pytest
 
 import clgrad
 from clgrad import kernels, ops
+from clgrad.core import dtypes
 from clgrad.families.norm import norm, norm_backward
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
@@ -178,3 +179,15 @@ def test_a_group_that_is_too_large_says_so(device: clgrad.Device) -> None:
     k = program.kernel(device, "fill", "fill", "PLl", "fill", stream=False)
     with pytest.raises(program.GroupLimitError, match=rf"fill: got work-groups of \d+ on .*at most {k.max_local}"):
         launcher.Launch(k, (4 * k.max_local,), (2 * k.max_local,), ("out", 0, 8))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+def test_vectors_where_they_are_aligned(dtype: str, both_forms: dict) -> None:
+    """Elementwise, by four where all arrays begin at whole vectors, and what is left one by one."""
+    x = (np.arange(103) % 60).astype(dtypes.dtype(dtype).np)
+    a = from_host(x, None, both_forms["many"])
+    for start in (0, 1, 4):
+        own = x[start:].astype(np.float32)
+        got = ops.ALL["add"](a[start:], a[start:])
+        np.testing.assert_array_equal(got.numpy(), (own + own).astype(x.dtype))
+        np.testing.assert_array_equal(ops.ALL["lt"](a[start:], a[50:51]).numpy(), own < 50)
