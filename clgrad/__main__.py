@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .core.errors import ClgradError
+from .families.matmul import units
 from .runtime import doctor
-from .runtime.device import default_device
+from .runtime.device import default_device, devices
 
 _BENCH = Path(__file__).resolve().parents[1] / "tools" / "bench.py"
 
@@ -23,8 +24,14 @@ def _default() -> tuple[str | None, str]:
         return None, str(error)
 
 
+def _matrix_units(found: list[doctor.Finding]) -> dict[str, str]:
+    """By device, what multiplies float16 and bfloat16 there, of those that work."""
+    working = {f.key for f in found if f.verdict.ok}
+    return {d.key: f"matrix units: {units(d)}" for d in devices() if d.key in working}
+
+
 def _show(found: list[doctor.Finding], default: str | None, why: str) -> None:
-    for text in (doctor.describe(found, default), why, doctor.places()):
+    for text in (doctor.describe(found, default, _matrix_units(found)), why, doctor.places()):
         if text:
             print(text)
 

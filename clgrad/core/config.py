@@ -83,7 +83,7 @@ SETTINGS = (
     Setting("tune", _choice("use", "off", "auto"), "use",
             "tuned parameters: use those known, off, or auto: tune each new problem when it is first met"),
     Setting("matrix_units", _choice("auto", "off"), "auto",
-            "auto: float16 and bfloat16 products by a GPU's matrix units where they were found right"),
+            "auto: float16 and bfloat16 products by matrix units of GPUs and CPUs where they were found right"),
     Setting("subgroups", _choice("auto", "off"), "auto",
             "auto: work-items of a GPU's rows meet in sub-groups where that was found right; off: in local memory"),
     Setting("progress", _flag, True, "say on stderr that kernels are being built for the first time"),

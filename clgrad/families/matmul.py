@@ -601,6 +601,11 @@ def _matrix_unit(p: Problem, device: Device, shape: str, params: dict[str, int] 
     return matrix_units.unit_of(device, shape, p.ctype, _by_unit)
 
 
+def units(device: Device) -> str:
+    """Which matrix unit multiplies float16 and bfloat16 on a device, and why none does otherwise, for people."""
+    return matrix_units.report(device, form(device), _by_unit)
+
+
 def _by_unit(x: Array, y: Array, shape: str, unit: str) -> Array:
     """x @ y for two matrices, by a matrix unit that nobody trusts yet."""
     problem = _problem(x, y, (), x.dtype)

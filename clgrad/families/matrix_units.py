@@ -31,6 +31,7 @@ _verdicts: dict[tuple[str, str, str], Verdict] = {}
 _lacks: dict[tuple[str, str], str] = {}
 
 _MULTIPLY_ACCUMULATE = "cl_intel_subgroup_matrix_multiply_accumulate"
+_ELSEWHERE = "of another vendor"
 _SUB_GROUP_OF_8 = "__attribute__((intel_reqd_sub_group_size(8))) kernel void sub_group(global int *x) { x[0] = 0; }"
 
 Multiply = Callable[[Array, Array, str, str], Array]  # x @ y in a form by a unit, planned anew
@@ -49,12 +50,12 @@ class Unit:
 
 
 def _not_nvidia(device: Device) -> str:
-    return "" if "nvidia" in f"{device.vendor} {device.platform_name}".lower() else "another vendor's"
+    return "" if "nvidia" in f"{device.vendor} {device.platform_name}".lower() else _ELSEWHERE
 
 
 def _no_amd_gpu(device: Device) -> str:
     vendor = device.vendor.lower()
-    return "" if device.type == "gpu" and ("amd" in vendor or "advanced micro" in vendor) else "another vendor's"
+    return "" if device.type == "gpu" and ("amd" in vendor or "advanced micro" in vendor) else _ELSEWHERE
 
 
 def _sub_groups(size: int) -> Callable[[Device], str]:
@@ -62,8 +63,10 @@ def _sub_groups(size: int) -> Callable[[Device], str]:
     others they may do anything."""
 
     def lacking(device: Device) -> str:
-        if device.type != "gpu" or _MULTIPLY_ACCUMULATE not in device._cl.extensions.split():
-            return f"{_MULTIPLY_ACCUMULATE} is not listed"
+        if device.type != "gpu" or "intel" not in device.vendor.lower():
+            return _ELSEWHERE
+        if _MULTIPLY_ACCUMULATE not in device._cl.extensions.split():
+            return f"the driver does not list {_MULTIPLY_ACCUMULATE}"
         fewest = 8 if _builds(device, _SUB_GROUP_OF_8) else 16
         return "" if fewest == size else f"sub-groups have {fewest} work-items or more"
 
@@ -81,7 +84,7 @@ def _builds(device: Device, source: str) -> bool:
 def _no_avx512_bf16(device: Device) -> str:
     """Asks the core itself: an instruction that it lacks would end the process."""
     if device.type != "cpu":
-        return "a CPU's"
+        return _ELSEWHERE
     try:
         found = full((1,), 0, dtypes.int32, device)
         launch(kernel(device, "cpuid", "cpuid", "P"), (1,), (1,), found.storage.buffer)
@@ -124,10 +127,10 @@ def report(device: Device, form: str, multiply: Multiply) -> str:
         return "off (CLGRAD_MATRIX_UNITS)"
     texts = []
     for ctype, name in DTYPES.items():
-        reasons = {u.name: why_not(device, u, ctype, multiply) for u in UNITS if u.form == form}
+        reasons = {u.name: why_not(device, u, ctype, multiply) for u in UNITS if u.form == form and ctype in u.ctypes}
         used = next((unit for unit, reason in reasons.items() if not reason), None)
-        texts.append(f"{name} by {used}" if used else f"no {name} (" + "; ".join(
-            f"{unit}: {reason}" for unit, reason in reasons.items()) + ")")
+        refused = "; ".join(f"{unit}: {reason}" for unit, reason in reasons.items() if reason != _ELSEWHERE)
+        texts.append(f"{name} by {used}" if used else f"none for {name}" + (f" ({refused})" if refused else ""))
     return ", ".join(texts)
 
 

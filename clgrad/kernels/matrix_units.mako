@@ -18,7 +18,7 @@ UNITS = {
             "a": ("lane / 4", "lane % 4", [(0, 0), (8, 0), (0, 4), (8, 4)]),
             "b": ("lane / 4", "lane % 4", [(0, 0), (0, 4)]),
             "results": ("lane / 4", "lane % 4 * 2", [(0, 0), (0, 1), (8, 0), (8, 1)])},
-    "wmma": {"lanes": 32, "m": 16, "n": 16, "k": 16, "registers": 256,
+    "wmma": {"lanes": 32, "m": 16, "n": 16, "k": 16, "registers": 128,
              "a": ("lane % 16", "0", [(0, r) for r in _EIGHT]), "b": ("lane % 16", "0", [(0, r) for r in _EIGHT]),
              "results": ("lane / 16", "lane % 16", [(2 * r, 0) for r in _EIGHT])},
     "mfma": {"lanes": 64, "m": 32, "n": 32, "k": 8, "registers": 256,
@@ -53,11 +53,21 @@ PARAMS = {
 #   tile         work-items   registers   local memory   an SM with 64 K registers holds
 #   128 x 128    256          164         40 KB          1 group, 8 warps: each has 16 products in flight
 #   64 x 64      128          126         20 KB          4 groups, 16 warps (2 where local memory ends at 64 KB)
+#
+# AMD's are those of clang 15 for gfx1100 (which grants a work-item 128 of these groups: 128 x 128 results would be spilled)
+# and gfx90a (those of the sums apart), none spilled either. Intel's compiler was not at hand: half of a work-item's 128
+# words are sums and fragments.
+#
+#   tile              work-items   registers   local memory
+#   wmma 64 x 128     256          90 to 96    30 KB
+#   wmma 64 x 64      128          96 to 114   20 KB
+#   mfma 128 x 128    256          88 + 64     40 KB
+#   mfma 64 x 64      256          44 + 16     20 KB
 def _tile(warps_m, warps_n, fragments_m, fragments_n):
     return {"warps_m": warps_m, "warps_n": warps_n, "fragments_m": fragments_m, "fragments_n": fragments_n, "tile_k": 32}
 
 
-TILES = {"ptx": (_tile(2, 4, 4, 4), _tile(2, 2, 2, 4)), "wmma": (_tile(2, 4, 4, 2), _tile(2, 2, 2, 2)),
+TILES = {"ptx": (_tile(2, 4, 4, 4), _tile(2, 2, 2, 4)), "wmma": (_tile(2, 4, 2, 2), _tile(2, 2, 2, 2)),
          "mfma": (_tile(2, 2, 2, 2), _tile(2, 2, 1, 1)), "dpas8": (_tile(4, 8, 2, 2), _tile(4, 4, 2, 2)),
          "dpas16": (_tile(4, 4, 2, 2), _tile(4, 2, 2, 2))}
 DEFAULT = {"many": TILES["ptx"][1]}

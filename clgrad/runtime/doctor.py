@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,8 @@ def _suspects(seconds: float) -> list[str]:
     return found
 
 
-def describe(found: list[Finding], default: str | None) -> str:
-    """The findings as text for people."""
+def describe(found: list[Finding], default: str | None, notes: Mapping[str, str] | None = None) -> str:
+    """The findings as text for people; ``notes`` adds a line to devices by key."""
     lines = []
     for f in found:
         mark = "*" if f.key == default else " "
@@ -113,6 +114,8 @@ def describe(found: list[Finding], default: str | None) -> str:
         lines.append(f"    {_facts_line(f.facts)}")
         lines.append("    works: a trivial kernel gave the right numbers" if f.verdict.ok
                      else f"    BROKEN: {f.verdict.reason}")
+        if notes and f.key in notes:
+            lines.append(f"    {notes[f.key]}")
     if default is not None:
         lines.append(f"default (*): {default}; choose with CLGRAD_DEVICE or clgrad.set_default_device()")
     return "\n".join(lines)
