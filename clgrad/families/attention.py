@@ -46,6 +46,7 @@ class _Plan:
     rowwise: bool = True  # whether operands are read as they are
     held: Layout | None = None  # of a number each row, for the launches alone
     sums: Layout | None = None  # of the parts of dq that are added up at the end
+    joint: Layout | None = None  # of the array that the gradients of q, k and v are parts of
 
 
 _plans = Plans()
@@ -70,7 +71,8 @@ def _tile(device: Device, params: dict[str, int], kind: str, depth: int, itemsiz
 def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], arrays: tuple[Array, ...],
             mask: Array | None, options: Options, dq: Layout | None = None) -> Launch:
     """A launch that fills ``outs``; ``statistics`` are numbers of each row, ``dq`` (parts, B, H, L, E) sums. What a
-    call gives it: buffers of outs, dq and statistics, buffers and offsets of arrays and mask, and the seed."""
+    call gives it: buffers and offsets of outs and dq, buffers of statistics, buffers and offsets of arrays and mask,
+    and the seed."""
     q, k, v = arrays[:3]
     device = q.device
     B, H, L, E = q.shape
@@ -78,16 +80,16 @@ def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], ar
     D = next(d for d in _DEPTHS if d >= max(E, F))
     check_device(device, q.dtype)
     written = (*outs, *(() if dq is None else (dq,)))
-    index = index_type(*(a.nbytes for a in written), *(a.storage.nbytes for a in arrays),
-                       0 if mask is None else mask.storage.nbytes)
+    index = "long" if any(a.large for a in written) else index_type(
+        *(a.storage.nbytes for a in arrays), 0 if mask is None else mask.storage.nbytes)
     by_keys = kind in ("keys", "backward")
     count = S if by_keys else L
     layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
     params = parameters(device, "attention", q.dtype.name, layout, (B * H, L, S, E, F))
     rows, columns = _tile(device, params, kind, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
-    signature = {"forward": f"P{i * 3}P", "queries": f"P{i * 3}PP", "keys": f"P{i * 3}P{i * 3}PP",
-                 "backward": f"P{i * 3}P{i * 3}P{i * 6}PP"}[kind]
+    signature = {"forward": f"P{i * 4}P", "queries": f"P{i * 4}PP", "keys": f"P{i * 4}P{i * 4}PP",
+                 "backward": f"P{i * 4}P{i * 4}P{i * 7}PP"}[kind]
     signature += ("P" + i * 4) * (3 if kind == "forward" else 5) + "P" + i * 5 + f"{t}LI{t}" + i * 4 + "ii" + i * 2
 
     def build() -> Kernel:
@@ -111,9 +113,9 @@ def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], ar
         gsize, lsize = (min(units, device.facts.compute_units * 32) * items,), (items,)
     args: list[Any] = []
     for o in outs:
-        args += ("out", *o.strides[:3])
+        args += ("out", "offset", *o.strides[:3])
     if dq is not None:
-        args += ("dq", *dq.strides[1:4], parts, dq.strides[0], B * H * L)
+        args += ("dq", "offset", *dq.strides[1:4], parts, dq.strides[0], B * H * L)
     args += statistics
     for a in arrays:
         args += ("array", "offset", *a.strides[:3])
@@ -123,11 +125,17 @@ def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], ar
     return Launch(found, gsize, lsize, args, sum(a.nbytes for a in arrays), 2 * work)
 
 
-def _operands(arrays: tuple[Array, ...], mask: Array | None, options: Options) -> list[Any]:
-    """What launches are given of these: buffers and offsets, and the seed."""
+def _places(*arrays: Array) -> list[Any]:
+    """Their buffers and offsets."""
     given: list[Any] = []
     for a in arrays:
         given += (a.storage.buffer, a.offset)
+    return given
+
+
+def _operands(arrays: tuple[Array, ...], mask: Array | None, options: Options) -> list[Any]:
+    """What launches are given of these: buffers and offsets, and the seed."""
+    given = _places(*arrays)
     given += (given[0], 0) if mask is None else (mask.storage.buffer, mask.offset)
     given.append(options.seed)
     return given
@@ -184,7 +192,7 @@ def attention(q: Array, k: Array, v: Array, mask: Array | None, options: Options
         return full(out.shape, 0, out.dtype, q.device), full(lse.shape, float("inf"), lse.dtype, q.device)
     arrays = arrays if plan.rowwise else tuple(map(_rowwise, arrays))
     out, lse = fresh(out), fresh(lse)
-    plan.launches[0](out.storage.buffer, lse.storage.buffer, *_operands(arrays, mask, options))
+    plan.launches[0](*_places(out), lse.storage.buffer, *_operands(arrays, mask, options))
     return out, lse
 
 
@@ -206,45 +214,65 @@ def attention_backward(dy: Array, q: Array, k: Array, v: Array, mask: Array | No
     """Gradients of q, k and v."""
     dy = dy if dy.dtype is q.dtype else dy.astype(q.dtype)
     arrays = q, k, v, out, dy
-    key = _key(arrays, mask, options)
+    step = q.shape[1] * q.shape[3]
+    joint = q.storage is k.storage is v.storage and step == k.offset - q.offset == v.offset - k.offset
+    key = (*_key(arrays, mask, options), joint)
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans.put(key, _backward_plan(arrays, mask, options))
+        plan = _plans.put(key, _backward_plan(arrays, mask, options, joint))
     if not plan.launches:
         return tuple([full(a.shape, 0, a.dtype, q.device) for a in plan.results])
     d = plan.held.dtype
     lse, _ = dense(lse if lse.dtype is d else lse.astype(d))
     lse = lse.clone() if lse.offset else lse  # the kernels read it from its beginning
     arrays = arrays if plan.rowwise else tuple(map(_rowwise, arrays))
-    dq, dk, dv = map(fresh, plan.results)
+    if plan.joint is None:
+        dq, dk, dv = map(fresh, plan.results)
+    else:
+        base = fresh(plan.joint)
+        dq, dk, dv = [base.view(r.shape, r.strides, i * step) for i, r in enumerate(plan.results)]
     sums = dq if plan.sums is None else fresh(plan.sums)
     rest = lse.storage.buffer, fresh(plan.held).storage.buffer, *_operands(arrays, mask, options)
     if len(plan.launches) == 1:
-        plan.launches[0](dk.storage.buffer, dv.storage.buffer, sums.storage.buffer, *rest)
+        plan.launches[0](*_places(dk, dv, sums), *rest)
     else:
-        plan.launches[0](dq.storage.buffer, *rest)
-        plan.launches[1](dk.storage.buffer, dv.storage.buffer, *rest)
+        plan.launches[0](*_places(dq), *rest)
+        plan.launches[1](*_places(dk, dv), *rest)
     return (dq if plan.sums is None else _added_up(sums, 0).astype(q.dtype)), dk, dv
 
 
-def _backward_plan(given: tuple[Array, ...], mask: Array | None, options: Options) -> _Plan:
+def _joint(q: Array, k: Array, v: Array) -> Layout | None:
+    """That of one array (B, L, 3, H, E) for the gradients, whose rows hold all three, as rows of the memory of q, k and
+    v do: what joins them again is a view. None where there are no such rows."""
+    B, H, L, E = q.shape
+    rows = (3 * L * H * E, E, 3 * H * E, 1)
+    if q.shape == k.shape == v.shape and all(a.strides == rows for a in (q, k, v)):
+        return Layout.dense((B, L, 3, H, E), q.dtype, q.device)
+    return None
+
+
+def _backward_plan(given: tuple[Array, ...], mask: Array | None, options: Options, joint: bool) -> _Plan:
+    """``joint``: q, k and v lie in one memory, as far apart as a row of all heads is long."""
     q, k, v = given[:3]
     mask = _checked(q, k, v, mask)
     device, d = q.device, q.dtype.accumulator
-    results = dq, dk, dv = tuple(_like(a, a.shape) for a in (q, k, v))
+    parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2]) if device.wide_core else 1
+    whole = parts == 1 and q.dtype is d
+    base = _joint(q, k, v) if joint and (whole or not device.wide_core) else None
+    results = dq, dk, dv = tuple(_like(a, a.shape) if base is None else Layout.of(
+        a.shape, a.strides, a.dtype, device, base.large) for a in (q, k, v))
     if 0 in (*q.shape, *k.shape, *v.shape):
         return _Plan((), results)
     arrays, statistics = tuple(map(_rowwise, given)), ("lse", "delta")
     if not device.wide_core:
         launches = (_launch("queries", (dq,), statistics, arrays, mask, options),
                     _launch("keys", (dk, dv), statistics, arrays, mask, options))
-        return _Plan(launches, results, _same(arrays, given), Layout.dense(q.shape[:3], d, device))
-    parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2])
+        return _Plan(launches, results, _same(arrays, given), Layout.dense(q.shape[:3], d, device), joint=base)
     held = Layout.dense((parts, *q.shape[:3]), d, device)
-    whole = parts == 1 and q.dtype is d
-    sums = Layout.dense((parts, *q.shape), d, device, (0, *dq.strides) if whole else None)
+    sums = Layout.of((1, *q.shape), (0, *dq.strides), d, device, dq.large) if whole else Layout.dense(
+        (parts, *q.shape), d, device)
     step = _launch("backward", (dk, dv), statistics, arrays, mask, options, sums)
-    return _Plan((step,), results, _same(arrays, given), held, None if whole else sums)
+    return _Plan((step,), results, _same(arrays, given), held, None if whole else sums, base)
 
 
 def _parts(device: Device, heads: int, keys: int) -> int:

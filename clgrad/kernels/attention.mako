@@ -300,10 +300,10 @@ kernel void ${function}(global ${ctype} *out, ulong n, ulong S, ulong seed, uint
 %>
 kernel void ${function}(
 % for a in outs:
-    global ${ctype} *${a}, index_t ${a}_b, index_t ${a}_h, index_t ${a}_i,
+    global ${ctype} *${a}, index_t ${a}_offset, index_t ${a}_b, index_t ${a}_h, index_t ${a}_i,
 % endfor
 % if kind == "backward":
-    global T *dq, index_t dq_b, index_t dq_h, index_t dq_i, index_t parts, index_t dq_part, index_t delta_part,
+    global T *dq, index_t dq_offset, index_t dq_b, index_t dq_h, index_t dq_i, index_t parts, index_t dq_part, index_t delta_part,
 % endif
     global T *lse,
 % if backward:
@@ -316,6 +316,9 @@ kernel void ${function}(
     T scale, ulong seed, uint least, T factor_kept,
     index_t heads, index_t shared, index_t L, index_t S, int E, int F, index_t tiles, index_t units)
 {
+% for a in outs + ["dq"] * (kind == "backward"):
+    ${a} += ${a}_offset;
+% endfor
 <%
     # The tile's rows are queries (or keys), its columns the others: their count, first array, second array, depths.
     row_count, column_count = ("S", "L") if by_keys else ("L", "S")

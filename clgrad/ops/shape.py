@@ -213,14 +213,23 @@ def _split(x: Array, split_size: Any, dim: int = 0) -> tuple[Array, ...]:
     return tuple(_getitem(x, key) for key in _parts(x.shape, split_size, dim))
 
 
+def _follows(first: Any, part: Any, distance: int) -> bool:
+    """Whether an array goes on in the memory of another, so many elements behind its beginning."""
+    return type(part) is Array and part.storage is first.storage and part.strides == first.strides and (
+        part.offset == first.offset + distance and part.dtype is first.dtype)
+
+
 def _unsplit(g: Sequence[Any], x_shape: tuple[int, ...], split_size: Any, dim: int) -> tuple:
-    """Gradients of the parts side by side: one copy each, and no sum of as many arrays."""
+    """Gradients of the parts side by side: as they lie, or one copy each, and no sum of as many arrays."""
     keys = _parts(x_shape, split_size, dim)
     found = [(part, key) for part, key in zip(g, keys) if part is not None]
     first = found[0][0]
     if len(found) == 1:
         return (put_slice(first, x_shape, found[0][1]),)
     axis = dim % len(x_shape)
+    if type(first) is Array and builtins.all(
+            _follows(first, part, key[axis].start * first.strides[axis]) for part, key in zip(g, keys)):
+        return (first.view(x_shape, first.strides, first.offset),)
 
     def nothing(key: tuple[slice, ...]) -> Array:
         size = key[axis].stop - key[axis].start

@@ -14,6 +14,7 @@ from clgrad.families.attention import Options, keep_factors
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
 from clgrad.ops.attention import CASES, attention, formula
+from clgrad.runtime import launch as launcher
 from clgrad.table import OPS
 from clgrad.testing import assert_close, draw, gradcheck
 
@@ -147,3 +148,37 @@ def test_a_mask_may_be_learned() -> None:
 def test_errors(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(clgrad.ones(2, 3, 5, 4), F.scaled_dot_product_attention)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_gradients_of_one_projection_lie_side_by_side(dtype: str, form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries, keys and values of one array: their gradients are parts of one, too, and nothing copies them."""
+    B, L, H, E = 2, 5, 4, 3
+    joint = _leaf(_normal(B, L, 3 * H * E).astype(dtype))
+    dy = Variable(from_host(_normal(B, H, L, E).astype(dtype)))
+
+    def gradient(apart: bool) -> Any:
+        q, k, v = (x.reshape(B, L, H, E).transpose(1, 2) for x in clgrad.chunk(joint, 3, -1))
+        q = q.clone() if apart else q
+        return clgrad.autograd.grad(attention(q, k, v, None, Options(False, 0.5, 0.0, 0))[0], [joint], dy)[0]
+
+    wanted, launches = gradient(True), []
+    gradient(False)
+    monkeypatch.setattr(launcher, "_recent", launches)
+    got = gradient(False)
+    assert_close(got, wanted.numpy(), dtype=dtype)
+    if dtype == "float32":
+        assert not [label for label in launches if not label.startswith("attention")]
+        assert got.is_contiguous()
+
+
+@pytest.mark.parametrize("along", [0, 1, -1])
+def test_a_split_of_what_was_joined_is_a_view(along: int) -> None:
+    x = _leaf(_normal(4, 6, 2))
+    whole = Variable(from_host(_normal(4, 6, 2)))
+    size = x.shape[along] // 2
+    for order in (slice(None), slice(None, None, -1)):
+        given = clgrad.split(whole, size, along)[order]
+        got, = clgrad.autograd.grad(clgrad.split(x, size, along), [x], given)
+        assert_close(got, np.concatenate([p.numpy() for p in given], along), dtype="float32")
+        assert (got.data.storage is whole.data.storage) == (order.step is None)
