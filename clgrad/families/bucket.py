@@ -34,6 +34,7 @@ class _Plan:
     items: Layout
     ends: int
     number: int
+    width: int  # rows of a bucket
 
 
 def worth(device: Device, length: int, total: int, least: int) -> bool:
@@ -81,4 +82,4 @@ def _plan(op: str, rows: Array, total: int, values: Array | None) -> _Plan:
                  step("starts", "Pi", 1, "bounds", chunks),
                  step("spread", "PPPPoooi", chunks, "items", "bounds", "rows", "given", "offset", length, chunk, shift,
                       nbytes=rows.nbytes + items.nbytes),
-                 bounds, items, chunks * most, ((total - 1) >> shift) + 1)
+                 bounds, items, chunks * most, ((total - 1) >> shift) + 1, 1 << shift)

@@ -14,7 +14,7 @@ from ..core import dtypes
 from ..core.errors import DTypeError, bad
 from ..ndarray import Array, empty, full, layout_of, same_device
 from ..runtime.device import Device
-from ..runtime.launch import Launch, watch
+from ..runtime.launch import Launch, fill, watch
 from ..runtime.program import kernel
 from . import bucket
 from .index import check_along, check_index, moved, turned, worth_turning
@@ -35,7 +35,8 @@ def _step(op: str, kind: str, x: Array, index: Array, itype: str, params: dict[s
     types = {"ctype": x.dtype.c, "T": x.dtype.compute} if kind in ("add", "along_add", "rows") else moved(x)
     signature = "".join("P" if a in _BUFFERS else i for a in args)
     k = kernel(device, "fancy", "fancy", signature, op, kind=kind, itype=index.dtype.c, index=itype, form=form(device),
-               **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0, "stream": False, **values})
+               **{**types, "rank": 1, "axis": 0, "vectors": False, "listed": "", "size": 0, "stream": False,
+                  "fresh": False, **values})
     return Launch(k, *spread(device, k, params, units, work), args, nbytes=nbytes)
 
 
@@ -137,10 +138,11 @@ def _aligned(rows: Array) -> Array:
     return rows.clone() if rows.offset else rows
 
 
-def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at: int, accumulate: bool) -> Array:
+def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at: int, accumulate: bool,
+        fresh: bool = False) -> Array:
     """Write ``values`` over x itself at ``rows`` of its ``axes``, or add them; of equal rows the last one stays.
 
-    ``values`` has x's dtype and the shape that x has at the rows.
+    ``values`` has x's dtype and the shape that x has at the rows. ``fresh`` memory, all of it x's, is made zero first.
     """
     same_device(op, (x, rows, values))
     if values.dtype is not x.dtype:
@@ -156,15 +158,17 @@ def put(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at
     if values.storage is x.storage:
         values = values.view((), (), values.offset).clone()
     key = ("put", x._layout or layout_of(x), values._layout or layout_of(values), rows._layout or layout_of(rows), axes,
-           at, accumulate, x.offset % 16)
+           at, accumulate, x.offset % 16, fresh)
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans.put(key, _put_plan(op, x, rows, values, axes, at, accumulate, step))
+        plan = _plans.put(key, _put_plan(op, x, rows, values, axes, at, accumulate, step, fresh))
     if plan.listed:
         by = bucket.listed(op, rows, plan.total, values if plan.listed == "values" else None)
         source = by.items.storage.buffer, by.bounds.storage.buffer
     else:
         source = (rows.storage.buffer,)
+    if fresh and not plan.listed:
+        fill(x.device, x.storage.buffer, x.dtype.np.type(0), x.size)
     plan.launch(x.storage.buffer, x.offset, values.storage.buffer, values.offset, *source)
     x.storage.version += 1
     return x
@@ -178,7 +182,7 @@ class _Put:
 
 
 def _put_plan(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ...], at: int, accumulate: bool,
-              step: int) -> _Put:
+              step: int, fresh: bool) -> _Put:
     rank, groups, outer, inner = _groups(x, axes, at)
     i = index_type(x.storage.nbytes, values.size * values.itemsize, values.storage.nbytes, rows.storage.nbytes, x.size)
     total, kind, name = prod(x.shape[a] for a in axes), "add" if accumulate else "put", ""
@@ -193,26 +197,27 @@ def _put_plan(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ..
         single = outer == inner == step == 1 and x.itemsize <= 8 and (not accumulate or x.dtype.c == x.dtype.compute)
         name = "values" if single else "positions"
         by = bucket.plan_of(op, rows, total, values if single else None)
-        bands, source = by.number, ["items", "bounds", by.ends]
+        bands, source = by.number, ["items", "bounds", by.ends, *((by.width, total) if fresh else ())]
     else:
         bands, source = _bands(x.device, outer * strips, rows.size, total, params["bands"]), ["rows"]
     units = outer * strips * bands
     return _Put(_step(op, kind, x, rows, i, params, units, rows.size,
                       ["x", "x_offset", "values", "values_offset", step, *source, *groups, rows.size, inner, bands,
                        strip, strips, units], 2 * values.size * values.itemsize, rank=rank, vectors=vectors,
-                      stream=stream, listed=name, size=x.itemsize if name == "values" else 0), name, total)
+                      stream=stream, listed=name, fresh=fresh and bool(name),
+                      size=x.itemsize if name == "values" else 0), name, total)
 
 
 def take_add(op: str, g: Array, index: Array, shape: tuple[int, ...], axis: int) -> Array:
     """Zeros of ``shape`` with g's slices added at the positions of ``index``, in its order: take in reverse."""
-    out = full(shape, 0, g.dtype.accumulator, g.device)
     if g.size == 0:
-        return out.astype(g.dtype)
+        return full(shape, 0, g.dtype, g.device)
+    out = empty(shape, g.dtype.accumulator, g.device)
     sizes = prod(shape[:axis]), prod(shape[axis + 1:])
     target = out.reshape((sizes[0], shape[axis], sizes[1]))
     values = g.astype(out.dtype).contiguous().reshape((sizes[0], index.size, sizes[1]))
     rows = rows_of(op, target, [(index.contiguous().reshape((index.size,)), shape[axis], axis)], (index.size,))
-    put(op, target, rows, values, (1,), 1, True)
+    put(op, target, rows, values, (1,), 1, True, fresh=True)
     out.storage.version = 0
     return out.astype(g.dtype)
 

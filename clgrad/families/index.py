@@ -26,15 +26,17 @@ def check_index(op: str, index: Any) -> None:
 
 
 def _step(op: str, kind: str, x: Array, index: Array, itype: str, sizes: tuple[int, int, int], units: int, work: int,
-          args: list, nbytes: int, **values: Any) -> Launch:
+          args: list, nbytes: int, whole: bool = False, **values: Any) -> Launch:
     """A launch of the kernel for ``units`` of ``work`` elements each. ``sizes``, by which parameters are looked up, are
-    those of the axis that is indexed, of the index along it, and what lies beside."""
+    those of the axis that is indexed, of the index along it, and what lies beside; ``whole`` says that results are
+    vectors, for as many bytes as are read."""
     device, i = x.device, letter(itype)
+    params = parameters(device, "index", x.dtype.name, kind, sizes)
+    stream = whole and streamed(device, nbytes // 2, x.itemsize, params["stream"])
     signature = "".join("P" if a in _BUFFERS else i for a in args)
     k = kernel(device, "index", "index_op", signature, op, kind=kind, itype=index.dtype.c, index=itype,
-               form=form(device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0, "stream": False,
+               form=form(device), **{"ctype": x.dtype.c, "T": x.dtype.compute, "rank": 0, "axis": 0, "stream": stream,
                                      **values})
-    params = parameters(device, "index", x.dtype.name, kind, sizes)
     return Launch(k, *spread(device, k, params, units, work), args, nbytes=nbytes)
 
 
@@ -65,7 +67,7 @@ def take(op: str, x: Array, index: Array, axis: int) -> Array:
             op, "take", x, index, index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes),
             (x.shape[axis], units, inner), units if device.wide_core else units * inner, inner,
             ["out", "x", "x_offset", "at", "at_offset", "fault", x.shape[axis], length, inner, axis, units],
-            2 * out.nbytes, **moved(x), stream=inner % 16 == 0 and streamed(device, out.nbytes, x.itemsize)))
+            2 * out.nbytes, device.wide_core and inner % 16 == 0, **moved(x)))
     step(out.storage.buffer, x.storage.buffer, x.offset, index.storage.buffer, index.offset, watch(device, op))
     return out
 

@@ -93,9 +93,10 @@ def check_device(device: Device, *used: DType) -> None:
         raise no_float64(device)
 
 
-def streamed(device: Device, nbytes: int, itemsize: int) -> bool:
-    """Whether vectors of a result of ``nbytes`` are best written past the caches: an elementwise result would be."""
-    least = kernels.template("elementwise").module.DEFAULT[form(device)]["stream"]
+def streamed(device: Device, nbytes: int, itemsize: int, least: int = 0) -> bool:
+    """Whether vectors of a result of ``nbytes`` are best written past the caches: from ``least`` on, or where an
+    elementwise result would be."""
+    least = least or kernels.template("elementwise").module.DEFAULT[form(device)]["stream"]
     return device.wide_core and itemsize in (4, 8) and nbytes >= least
 
 

@@ -155,12 +155,13 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
 % elif kind in ("put", "add"):
 kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${ctype} *v, index_t v_offset,
                         index_t v_step, ${"const global ulong *items, const global uint *bounds, index_t ends" if listed else f"const global {itype} *rows"},
-                        ${groups}index_t count, index_t inner, index_t bands, index_t strip, index_t strips,
+                        ${"index_t width, index_t total, " if fresh else ""}${groups}index_t count, index_t inner, index_t bands, index_t strip, index_t strips,
                         index_t units)
 {
     // A unit owns a strip of i of one o, in those rows that fall into its band: no two units write the same element, so
     // the order of writes is that of b on every device. Either it reads every row, and a hash says which are its own
-    // (`bands` is a power of two); or bands are buckets, and their rows are listed (see bucket.mako).
+    // (`bands` is a power of two); or bands are buckets, and their rows are listed (see bucket.mako). Fresh memory is
+    // cleared on the way, `width` rows of a bucket while they are near.
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
         const uint band = (uint)(u % bands);
         const index_t i0 = ((u / bands) % strips) * strip;
@@ -168,6 +169,20 @@ kernel void ${function}(global ${ctype} *x, index_t x_offset, const global ${cty
         const index_t o = u / (bands * strips);
         index_t base = x_offset;
         ${step("base", "o", "o")}
+    % if fresh:
+        for (index_t row = (index_t)band * width, past = min(row + width, total); row < past; ++row) {
+            index_t line = base, i = i0;
+            ${step("line", "row", "k")}
+        % if vectors:
+            for (; i + ${W} <= i1; i += ${W}) vstore${W}((${prelude.vec(T, W)})(0), 0, x + line + i);
+        % endif
+            for (; i < i1; ++i) {
+                index_t to = line;
+                ${step("to", "i", "i")}
+                ${prelude.store(ctype, T, "x", "to", f"({T})(0)")}
+            }
+        }
+    % endif
     % if listed == "values":
 <%
     carried = f"items[2 * e + 1]" if size == 8 else f"({prelude.TYPES[size]})(items[e] >> 32)"

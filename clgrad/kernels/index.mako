@@ -8,8 +8,9 @@
 ## host reads at its next synchronisation, and the element becomes zero.
 <%!
     PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (1, 2, 4, 8, 16, 32, 64),
-              "least": (512, 2048, 8192)}  # wide: elements of a work-item
-    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 2048}, "many": {"groups_per_unit": 32, "local": 128}}
+              "least": (512, 2048, 8192),  # wide: elements of a work-item
+              "stream": (1 << 20, 1 << 22, 1 << 24)}  # wide: bytes of rows from which on they are written past the caches
+    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 2048, "stream": 1 << 22}, "many": {"groups_per_unit": 32, "local": 128}}
 
     def valid(params, facts):
         return params.get("local", 1) <= facts.max_work_group_size

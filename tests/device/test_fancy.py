@@ -364,3 +364,20 @@ def test_long_indices_along_an_axis(shape, index_shape, axis, device, rng) -> No
         f(from_host(index))
         with pytest.raises(IndexError, match=f"{shape[axis]}.*axis {axis}|axis {axis}.*{shape[axis]}"):
             clgrad.synchronize()
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((700,), 0), ((700, 19), 0), ((3, 130, 8), 1)],
+                         ids=["values", "positions", "in the middle"])
+def test_a_gradient_of_rows_is_zero_where_none_is_read(shape: tuple[int, ...], axis: int, form: object) -> None:
+    """Also in memory that was in use before, which a long index clears bucket by bucket."""
+    rng = np.random.default_rng(3)
+    at = 2 * rng.integers(0, shape[axis] // 2, 5000)
+    g = rng.standard_normal((*shape[:axis], at.size, *shape[axis + 1:])).astype(np.float32)
+    expected = np.zeros(shape)
+    np.add.at(expected, (*[slice(None)] * axis, at), g.astype(np.float64))
+    x = clgrad.zeros(shape, requires_grad=True)
+    out = clgrad.take(x, from_host(at), axis)
+    used = clgrad.full(shape, float("nan"))
+    del used
+    out.backward(from_host(g))
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-4, atol=1e-4)
