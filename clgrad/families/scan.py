@@ -17,7 +17,7 @@ from .reduce import identity_of
 from .subgroups import joining
 
 _LEAST = 4096  # elements of a segment, at least
-_STRIP = 1024  # neighbouring lines that a wide-core work-item walks together, at most
+_STRIP = 8192  # bytes of neighbouring lines that a wide-core work-item walks together, at most: carries stay in L1
 _SERIAL = 32  # lines up to this long are walked by one work-item on many-core devices
 
 
@@ -94,14 +94,15 @@ class Scan:
         check_device(device, accumulate, result)
         if inner > 1 or (not wide and K <= _SERIAL):
             across = 16 if wide else 1
-            if self._by_vectors(device, accumulate):  # long stretches of memory, if every core still has some
-                across = max(64, min(inner * outer // (2 * device.facts.compute_units) // 64 * 64, _STRIP))
+            if self._by_vectors(device, accumulate) and outer:  # long stretches of memory, as many for every core
+                share = -(-inner * outer // device.facts.compute_units)
+                across = -(-share // -(-share * accumulate.itemsize // _STRIP)) + 63 & -64
             layout, strips = "columns", -(-inner // across)
         else:
             layout, strips, across = ("rows" if wide else "group"), 1, 1
         # Few segments, on wide cores: what comes last needs no total. Their parts are what evens out its work.
         parts = 2 if wide else 1
-        wanted = device.facts.compute_units * (2 if wide else 8 if layout == "group" else 512)
+        wanted = device.facts.compute_units * (1 if wide else 8 if layout == "group" else 512)
         segments = max(1, min(-(-wanted // max(1, outer * strips)), K // _LEAST))
         part = max(1, -(-K // (segments * parts)))
         if segments > 1:

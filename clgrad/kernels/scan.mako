@@ -25,7 +25,9 @@
     ITEMS = 4   # neighbouring elements of a lane
     BLOCK = 16  # elements of a row joined before the carry is needed
     TURNS = 8   # blocks of four vectors whose lanes are totalled together
-    STRIP = 1024 if vector else 16 if form == "wide" else 1
+    ROWS = 4    # walked down together: as many streams of memory at once, which one core follows better than one
+    APART = 8   # vectors scanned apart: enough that their steps hide each other's latency
+    STRIP = 8192 // prelude.SIZES[T] if vector else 16 if form == "wide" else 1
     W = (8 if prelude.SIZES[T] == 8 else 16) if vector else 1
     V = prelude.vec(T, W)
     VECTORS = STRIP // W
@@ -95,8 +97,8 @@ static inline carry_t advance(carry_t a, item b)
     carry_t r;
     r.v = a.v + b.v;
     const T z = r.v - a.v;
-    const T low = a.low + ((a.v - (r.v - z)) + (b.v - z));
-    r.low = (low == low) ? low : (T)0;  // an infinite sum has no remainder
+    const T low = (a.v - (r.v - z)) + (b.v - z);
+    r.low = a.low + ((low == low) ? low : (T)0);  // an infinite sum has no remainder
     return r;
 }
 
@@ -160,8 +162,8 @@ static inline ${V} advance_lanes(${V} *low, ${V} v, ${V} x)
 {
     % if exact:
     const ${V} r = v + x, z = r - v;
-    const ${V} l = *low + ((v - (r - z)) + (x - z));
-    *low = select((${V})(0), l, l == l);
+    const ${V} l = (v - (r - z)) + (x - z);
+    *low += select((${V})(0), l, l == l);
     return r;
     % else:
     return join_lanes(v, x);
@@ -216,15 +218,30 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
                 run[c] = vload${W}(0, lane);
                 low[c] = vload${W}(0, lane_low);
             }
-            for (index_t k = k0; k < k1; ++k) {
-                const index_t e = (o * K + k) * inner + i0;
+            index_t k = k0;
+        % for rows in (ROWS, 1):
+            for (; k + ${rows} <= k1; k += ${rows}) {
+                const index_t e0 = (o * K + k) * inner + i0;
+                % for r in range(1, rows):
+                const index_t e${r} = e${r - 1} + inner;
+                % endfor
                 for (int c = 0; c < vectors; ++c) {
-                    run[c] = advance_lanes(low + c, run[c], ${prelude.load(ctype, T, "x", f"x_offset + e + c * {W}", W)});
-        % if scan:
-                    ${written(f"e + c * {W}", "run[c] + low[c]" if exact else "run[c]")}
-        % endif
+                % for r in range(rows):
+                    const ${V} x${r} = ${prelude.load(ctype, T, "x", f"x_offset + e{r} + c * {W}", W)};
+                % endfor
+                    ${V} sum = run[c], rest = low[c];
+                % for r in range(rows):
+                    sum = advance_lanes(&rest, sum, x${r});
+                    ${f"const {V} all{r} = sum{' + rest' if exact else ''};" if scan else ""}
+                % endfor
+                % for r in range(rows if scan else 0):
+                    ${written(f"e{r} + c * {W}", f"all{r}")}
+                % endfor
+                    run[c] = sum;
+                    low[c] = rest;
                 }
             }
+        % endfor
         % if not scan:
             for (int c = 0; c < vectors; ++c) {
                 vstore${W}(${"run[c] + low[c]" if exact else "run[c]"}, 0, lane);
@@ -268,22 +285,22 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
     % if layout == "rows" and vector:
         index_t k = k0;
         % if scan:
-        for (; k + ${4 * W} <= k1; k += ${4 * W}) {
-            // all four apart, then all written: stores past the caches want to come one after the other
-            % for j in range(4):
+        for (; k + ${APART * W} <= k1; k += ${APART * W}) {
+            // all apart, then all written: stores past the caches want to come one after the other
+            % for j in range(APART):
             const ${V} part${j} = scanned(${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)});
             % endfor
-            const T before0 = IDENTITY;  // of this block
-            % for j in range(4):
-            const T before${j + 1} = join(item_of(before${j}, k), item_of(part${j}.s${f"{W - 1:x}"}, k)).v;
+            const carry_t before0 = carry;
+            % for j in range(APART):
+            const carry_t before${j + 1} = advance(before${j}, item_of(part${j}.s${f"{W - 1:x}"}, k));
             % endfor
-            % for j in range(4):
+            % for j in range(APART):
             {
-                const ${V} all = join_lanes((${V})(carry.v), ${f"part{j} + ({V})(carry.low + before{j})" if exact else f"join_lanes(({V})(before{j}), part{j})"});
+                const ${V} all = join_lanes((${V})(before${j}.v), part${j}${f" + ({V})(before{j}.low)" if exact else ""});
                 ${written(f"base + k + {j * W}", "all")}
             }
             % endfor
-            carry = advance(carry, item_of(before4, k));
+            carry = before${APART};
         }
         % else:
         for (; k + ${TURNS * 4 * W} <= k1; k += ${TURNS * 4 * W}) {
