@@ -22,7 +22,7 @@ def tune_missing(device: Any, problem: Problem) -> None:
 
     family = next((t for t in TUNABLES if t.family == problem.family), None)
     key = (device, problem.family, problem.dtype, problem.layout, problem.bucket)
-    if family is None or key in _tried or not all(problem.sizes):
+    if family is None or not family.knows(problem.layout) or key in _tried or not all(problem.sizes):
         return
     _tried.add(key)
     form = "wide" if device.wide_core else "many"

@@ -7,8 +7,10 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
+from ..core import dtypes
 from ..core.errors import ClgradError
 from ..runtime import tuned
 from ..runtime.device import Device
@@ -20,7 +22,7 @@ from .recorder import recorded
 from .tunable import Tunable
 from .tuner import Options, Result, Tuner
 
-_LEAST_SECONDS = 2.0  # of one problem
+_LEAST_SECONDS = 4.0  # of searching one problem
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -36,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m clgrad tune", description="Find the fastest parameters of the kernels "
                                 "on a device, check them, and keep them for every later run.")
-    p.add_argument("--op", action="append", metavar="FAMILY", help="what to tune: "
+    p.add_argument("--op", action="append", metavar="OP", help="what to tune, an op or its family: "
                    + ", ".join(t.family for t in TUNABLES) + "; file.py:NAME for a Tunable of your own. Repeatable")
     p.add_argument("--sizes", action="append", metavar="512x512x64", help="sizes to tune, with one --op. Repeatable")
     p.add_argument("--dtype", default=None, help="dtype of --sizes and --explain (float32)")
@@ -47,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", action="store_true", help="leave out what has a fresh row, go on with earlier trials")
     p.add_argument("--seed", type=int, default=0, help="of the search (0)")
     p.add_argument("--limit", type=seconds, default=20.0, help="time for one candidate to build or run (20s)")
-    p.add_argument("--plot", type=Path, metavar="PNG", help="draw what was searched (needs matplotlib)")
+    p.add_argument("--plot", type=Path, metavar="PNG",
+                   help="draw what was searched, a picture a family (needs matplotlib)")
     p.add_argument("--status", action="store_true", help="fresh, stale and missing rows")
     p.add_argument("--explain", nargs=2, metavar=("FAMILY", "SIZES"), help="which row a problem gets, and why")
     p.add_argument("--ship", action="store_true", help="of a checkout: write the device's fresh rows into the package")
@@ -106,7 +109,7 @@ def _files(options: argparse.Namespace) -> int:
 
 
 def _problem(t: Tunable, sizes: str, options: argparse.Namespace) -> Problem:
-    return Problem(t.family, options.dtype or "float32", options.layout or t.layouts[0], t.parse(sizes))
+    return t.problem(t.parse(sizes), options.dtype, options.layout)
 
 
 def _problems(options: argparse.Namespace) -> list[tuple[str, Problem]]:
@@ -114,13 +117,26 @@ def _problems(options: argparse.Namespace) -> list[tuple[str, Problem]]:
     names = options.op or [t.family for t in TUNABLES]
     chosen = {tunable(name).family: name for name in names}
     if options.shapes is not None:
-        return [(chosen[p.family], p) for p, _ in recorded(options.shapes) if p.family in chosen]
+        return _recorded(options.shapes, chosen)
     if options.sizes:
         if len(names) != 1:
             raise ValueError("tune: --sizes says how large, --op must say what: give one --op")
         return [(names[0], _problem(tunable(names[0]), s, options)) for s in options.sizes]
-    found = [(name, p) for name in names for p in tunable(name).common]
-    return [(name, replace(p, dtype=options.dtype) if options.dtype else p) for name, p in found]
+    # the first of each family before the second of any, so that a short budget reaches all of them
+    found = [(name, p) for turn in zip_longest(*([(name, p) for p in tunable(name).common] for name in names))
+             for name, p in filter(None, turn)]
+    dtype = dtypes.dtype(options.dtype).name if options.dtype else None
+    return [(name, replace(p, dtype=dtype) if dtype else p) for name, p in found]
+
+
+def _recorded(path: Path, chosen: dict[str, str]) -> list[tuple[str, Problem]]:
+    """The problems of a file, of the chosen families, that the tuner can make; how many it cannot is said."""
+    found = [p for p, _ in recorded(path) if p.family in chosen and all(p.sizes)]
+    known = [p for p in found if tunable(chosen[p.family]).knows(p.layout)]
+    if len(known) < len(found):
+        kinds = sorted({f"{p.family} {p.layout}" for p in found} - {f"{p.family} {p.layout}" for p in known})
+        print(f"left out: {', '.join(kinds)}, which the tuner has no reference for", file=sys.stderr)
+    return [(chosen[p.family], p) for p in known]
 
 
 def _tune(device: Device, options: argparse.Namespace) -> int:
@@ -168,8 +184,7 @@ def _buckets(jobs: list[tuple[str, Problem]]) -> list[tuple[str, Problem]]:
 def _plot(results: Sequence[Result], path: Path) -> None:
     from .plot import plot
 
-    plot(results, path)
-    print(f"drawn: {path}")
+    print(f"drawn: {', '.join(map(str, plot(results, path)))}")
 
 
 def ship(device: Device) -> str:

@@ -25,6 +25,7 @@ from ..ops.scan import cumsum
 from ..ops.softmax import log_softmax, logsumexp, softmax, softmax_backward
 from ..ops.sort import sort
 from ..runtime.tuned import Params, Problem
+from ..table import OPS
 from .further import FURTHER
 from .tunable import Hosts, Tunable, beyond, itself, problems, reference, touched
 
@@ -265,7 +266,7 @@ def _layer(kind: str, taps: int, stride: int = 1, groups: int = 1) -> str:
 CONV = Tunable(
     "conv", ("N", "C", "O", "D", "H", "W"), tuple(_layer(kind, 3) for kind in ("forward", "input", "weight")),
     _conv_operands, run=lambda p, *a: _conv(p, itself, *a), reference=lambda p, *a: _conv(p, reference, *a),
-    work=_conv_work, odd=_conv_odd, spoilt=(0,), nan_spreads=True,
+    work=_conv_work, odd=_conv_odd, spoilt=(0,), nan_spreads=True, further=_CONV_LAYOUT.pattern,
     common=tuple(q for kind in ("forward", "input", "weight") for q in problems(
         "conv", "float32", _layer(kind, 3), (16, 64, 64, 1, 32, 32), (16, 256, 256, 1, 8, 8))))
 
@@ -276,13 +277,14 @@ TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, WINOGRAD, ATTENTION, ELEMENTWISE,
 
 
 def tunable(name: str) -> Tunable:
-    """The Tunable of a family; ``file.py:NAME`` is one of a Python file of yours."""
+    """The Tunable of a family, or of an op's family; ``file.py:NAME`` is one of a Python file of yours."""
     path, _, attribute = name.rpartition(":")
     if path:
         return getattr(_module(path), attribute)
-    found = next((t for t in TUNABLES if t.family == name), None)
+    family = OPS[name].family if name in OPS and not any(t.family == name for t in TUNABLES) else name
+    found = next((t for t in TUNABLES if t.family == family), None)
     if found is None:
-        raise ValueError(bad("tune", f"family {name!r}", f"one of {', '.join(t.family for t in TUNABLES)}",
+        raise ValueError(bad("tune", f"family {name!r}", f"an op, or one of {', '.join(t.family for t in TUNABLES)}",
                              "Or name your own as file.py:NAME."))
     return found
 

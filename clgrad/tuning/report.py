@@ -35,9 +35,10 @@ class Progress:
         if not self._stream.isatty():
             return
         spent = time.monotonic() - run.started
+        best = (f"best {run.rate:.4g} {run.unit} ({run.speedup:.2f}x default) {tuned.describe(run.best)}" if run.tried
+                else "building the default")
         text = (f"[{bar(spent / run.seconds)}] {self.number}/{self.count} {run.problem}: {run.tried} tried, "
-                f"{run.failed} failed, best {run.rate:.4g} {run.unit} ({run.speedup:.2f}x default) "
-                f"{tuned.describe(run.best)}")[:150]
+                f"{run.failed} failed, {best}")[:150]
         self._stream.write("\r" + text.ljust(self._shown))
         self._stream.flush()
         self._shown = len(text)
@@ -53,7 +54,7 @@ class Progress:
 def result_line(r: Result) -> str:
     """One problem's outcome."""
     if r.row is None:
-        return f"{r.problem}: the default failed, nothing tuned: {r.why}"
+        return f"{r.problem}: nothing tuned: {r.why}"
     failed = [t for t in r.trials if t.state != "ok"]
     states = ", ".join(f"{sum(t.state == s for t in failed)} {s}" for s in dict.fromkeys(t.state for t in failed))
     return (f"{r.problem}: {r.row.rate:.4g} {r.unit} with {tuned.describe(r.row.params)}; the default reaches "

@@ -7,6 +7,7 @@ arrays whose strides are the layout that is meant.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,20 @@ class Tunable:
     spoilt: tuple[int, ...] | None = None  # operands among which NaN must show in the result; None for all
     nan_spreads: bool = False  # whether NaN may show in more places than in the reference
     source: str = ""  # likewise: the kernel's text
+    further: str = ""  # pattern of layouts beside those listed
+
+    def knows(self, layout: str) -> bool:
+        """Whether problems of a layout can be made: what a program meets may be of a kind without a reference here."""
+        return layout in self.layouts or bool(self.further and re.fullmatch(self.further, layout))
+
+    def problem(self, sizes: tuple[int, ...], dtype: str | None = None, layout: str | None = None) -> Problem:
+        """A problem of these sizes; ValueError where the layout is none of the family's, or the dtype no dtype."""
+        layout = self.layouts[0] if layout is None else layout
+        if not self.knows(layout):
+            raise ValueError(bad("tune", f"layout {layout!r} for {self.family}", f"one of {', '.join(self.layouts)}"
+                                 + (f", or any as {self.further}" if self.further else ""),
+                                 "Leave it out for the first."))
+        return Problem(self.family, dtypes.dtype(dtype or "float32").name, layout, sizes)
 
     def parse(self, sizes: str) -> tuple[int, ...]:
         """Sizes from text as 512x512x64; those that are missing at the end are 1."""

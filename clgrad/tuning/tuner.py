@@ -152,7 +152,7 @@ class Tuner:
             return job.run()
         except Failed as error:  # the default itself
             self._child.close()
-            return Result(problem, None, unit=t.unit, trials=job.trials, why=str(error))
+            return Result(problem, None, unit=t.unit, trials=job.trials, why=f"the default failed: {error}")
 
     def ranking(self, problem: Problem) -> Ranking:
         """What is known of the parameters' values of a family and dtype."""
@@ -211,7 +211,9 @@ class _Job:
 
     def run(self) -> Result:
         """Search until the budget is spent or nothing is left, confirm against the default, and append the row."""
+        self.tuner._progress(self.run_state)
         self._hold(None)
+        self.started = self.run_state.started = time.monotonic()  # a child's start is none of the search
         search = self._search()
         for params in self._first():
             self._try(params, search)
@@ -219,6 +221,8 @@ class _Job:
             self._try(params, search)
             if self.child.started and self.numbers % _CHILD_TRIES == 0:
                 self.child.close()
+        if not self.trials:
+            return Result(self.problem, None, unit=self.tunable.unit, why="no time was left to try a candidate")
         return self._finish()
 
     def _search(self) -> Search:

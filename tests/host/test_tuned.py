@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import struct
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import clgrad
 from clgrad import kernels
+from clgrad.core.errors import DTypeError
 from clgrad.runtime import tuned
 from clgrad.runtime.tuned import DEFAULT, Database, Place, Problem, Row, bucket
 from clgrad.tuning import cli, database, recorded, space
@@ -398,8 +400,40 @@ def test_bad_sizes(sizes: str) -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(ValueError, match=r"tune: got family 'mutmal'; expected one of matmul"):
+    with pytest.raises(ValueError, match=r"tune: got family 'mutmal'; expected an op, or one of matmul"):
         tunable("mutmal")
+    with pytest.raises(ValueError, match=r"tune: got family 'reshape'"):  # an op of whose family nothing is tuned
+        tunable("reshape")
+
+
+@pytest.mark.parametrize(("op", "family"), [("linear", "matmul"), ("add", "elementwise"), ("conv2d", "conv"),
+                                            ("softmax", "softmax"), ("gather", "index"), ("amax", "reduce")])
+def test_an_op_stands_for_its_family(op: str, family: str) -> None:
+    assert tunable(op).family == family
+
+
+def test_a_layout_or_dtype_that_there_is_not_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match=r"tune: got layout 'nm' for matmul; expected one of nn, nt"):
+        tunable("matmul").problem((1, 2, 3, 1), layout="nm")
+    with pytest.raises(DTypeError, match=r"got 'float99'"):
+        tunable("matmul").problem((1, 2, 3, 1), dtype="float99")
+    assert tunable("conv").knows("weight/k1x5x5/s1x2x2/p0x0x0/d1x1x1/g3")
+    assert not tunable("conv").knows("weight/k5x5")
+
+
+def test_recorded_problems_without_a_reference_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "shapes.jsonl"
+    line = '{"family":"random","dtype":"int64","layout":"%s","sizes":[50],"count":1}\n'
+    path.write_text(line % "randint" + line % "dropout")
+    options = cli.parser().parse_args(["--shapes", str(path)])
+    assert [p.layout for _, p in cli._problems(options)] == ["dropout"]
+    assert "left out: random randint, which the tuner has no reference for" in capsys.readouterr().err
+
+
+def test_common_problems_come_by_turns_of_the_families() -> None:
+    found = [p.family for _, p in cli._problems(cli.parser().parse_args([]))]
+    assert found[:len(TUNABLES)] == [t.family for t in TUNABLES]
+    assert len(found) == sum(len(t.common) for t in TUNABLES)
 
 
 def test_recorded_shapes(tmp_path: Path) -> None:
@@ -429,8 +463,28 @@ def test_plot_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "searched.png"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot([_result({"a": 4, "b": 3}, 2.0), _result(None, 1.0)], path)
+        assert plot([_result({"a": 4, "b": 3}, 2.0), _result(None, 1.0)], path) == [path]
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_plot_has_a_picture_for_each_family(tmp_path: Path) -> None:
+    """Of a size to be looked at, however many problems a family has; rates far apart on one axis."""
+    first = _result({"a": 4, "b": 3}, 2.0)
+    conv = replace(first, problem=replace(first.problem, family="conv"))
+    slow = replace(first, row=replace(first.row, rate=0.01, params=None))
+    failed = replace(first, trials=[*first.trials, Trial({"a": 1, "b": 3}, "crash")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = plot([first, slow, conv, failed, *[first] * 11], tmp_path / "searched.png")
+    assert [p.name for p in drawn] == ["searched-matmul.png", "searched-conv.png"]
+    for p in drawn:
+        width, height = struct.unpack(">II", p.read_bytes()[16:24])  # of a PNG's header
+        assert 300 < width < 1500
+        assert 300 < height < 1500
+
+
+def test_nothing_searched_is_not_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "searched.png"
     with pytest.raises(ValueError, match="nothing was searched"):
         plot([Result(ASKED, None)], path)
 
