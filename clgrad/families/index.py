@@ -136,7 +136,8 @@ def _along_step(op: str, out: Array, x: Array, index: Array, axis: int, named: i
     return _step(op, "along", x, index, index_type(x.storage.nbytes, out.nbytes, index.storage.nbytes, x.size),
                  (x.shape[axis], length, index.size // length), rows * segments, segment,
                  ["out", "x", "x_offset", "at", "at_offset", "fault", *index.shape, *x.strides, *index.strides,
-                  x.shape[axis], named, segment, segments, rows * segments], 2 * out.nbytes, rank=rank, axis=axis,
+                  x.shape[axis], named, segment, segments, rows * segments], 2 * out.nbytes, device.wide_core,
+                  rank=rank, axis=axis,
                  **moved(x))
 
 

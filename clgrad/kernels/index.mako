@@ -82,25 +82,39 @@ kernel void ${function}(global ${ctype} *out, const global ${itype} *at, index_t
     sizes = "".join(f"index_t d{r}, " for r in range(rank))
     steps = "".join(f"index_t {v}_s{r}, " for v in ("x", "at") for r in range(rank))
     final = rank - 1
+    NEAR = 1 << 15  # elements of a line up to which the next one is called while it is read
+
+    def place(linear, x_to, at_to=""):
+        """Statements: add to x_to, and to at_to, where the line (of many cores, the element) numbered `linear` begins."""
+        text = f"{{ index_t rest = {linear};"
+        for r in reversed(range(final if form == "wide" else rank)):
+            at = f"(rest % d{r})" if r else "rest"
+            text += f" {at_to} += {at} * at_s{r};" if at_to else ""
+            text += f" {x_to} += {at} * x_s{r};" if r != axis else ""
+            text += f" rest /= d{r};" if r else ""
+        return text + " }"
 %>
+% if form == "wide":
+${prelude.ahead()}
+${prelude.stream() if stream else ""}
+% endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset, const global ${itype} *at,
                         index_t at_offset, global long *fault, ${sizes}${steps}index_t size, index_t named,
                         index_t segment, index_t segments, index_t units)
 {
     // A unit is a segment of a row of the result (or an element of it, for many cores).
     ${prelude.each(form)} {
-        index_t rest = ${"u / segments" if form == "wide" else "u"}, from = x_offset, where = at_offset;
-        % for r in reversed(range(final if form == "wide" else rank)):
-        {
-            const index_t c = ${f"rest % d{r}" if r else "rest"};
-            where += c * at_s${r};
-            % if r != axis:
-            from += c * x_s${r};
-            % endif
-            ${f"rest /= d{r};" if r else ""}
-        }
-        % endfor
+        index_t from = x_offset, where = at_offset;
+        ${place("u / segments" if form == "wide" else "u", "from", "where")}
     % if form == "wide":
+        index_t next = from;
+        % if axis == final:
+        // The next line is called, in order, while this one is read anywhere: where both fit a core's own cache.
+        if ((segments == 1) & (size >= 64) & (size <= ${NEAR}) & (u + 1 < units)) {
+            next = x_offset;
+            ${place("u + 1", "next")}
+        }
+        % endif
 <% step = "0" if axis == final else f"x_s{final}" %>\
         const index_t j1 = min(u % segments * segment + segment, d${final});
         const index_t o = u / segments * d${final};
@@ -114,9 +128,23 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                 if (!any((i < (long8)(0)) | (i >= (long8)(size)))) {
                     index_t lane[8];
                     vstore8(${"" if index == "long" else "convert_int8"}(i) * (${index}8)(x_s${axis}), 0, lane);
-                % for l in range(8):
-                    out[o + j + ${l}] = x[from + (j + ${l}) * ${step} + lane[${l}]];
-                % endfor
+<% element = lambda l: f"x[from + (j + {l}) * {step} + lane[{l}]]" %>\
+                % if axis == final:
+                    AHEAD(x + next + min(j, size) * x_s${axis}, 0);
+                % endif
+                % if W > 1:
+                    const ${T}8 found = (${T}8)(${", ".join(map(element, range(8)))});
+                    % if stream:
+                    if (((o + j) & 7) == 0) STREAM(found, (global ${T}8 *)(out + o + j));
+                    else vstore8(found, 0, out + o + j);
+                    % else:
+                    vstore8(found, 0, out + o + j);
+                    % endif
+                % else:
+                    % for l in range(8):
+                    out[o + j + ${l}] = ${element(l)};
+                    % endfor
+                % endif
                     j += 8;
                     continue;
                 }
@@ -132,5 +160,6 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         else out[u] = x[from + own * x_s${axis}];
     % endif
     }
+    ${"mem_fence(CLK_GLOBAL_MEM_FENCE);  // streamed stores are not ordered with others" if stream else ""}
 }
 % endif
