@@ -123,7 +123,8 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     signature = f"PP{i}" + ("" if kind == "forward" else f"P{i}P") + f"P{i}" + (
         f"P{i}{t}" if kind == "forward" else "") + (f"P{i}P{i}{t}P{i}" if how else "") + "PP" + i * 8
 
-    params = parameters(device, "norm", x.dtype.name, f"{rows.scheme}/{kind}", (rows.rows, x.size // rows.rows))
+    name = f"{rows.scheme}{'/columns' * rows.across}/{kind}"
+    params = parameters(device, "norm", x.dtype.name, name, (rows.rows, x.size // rows.rows))
 
     module = kernels.template("norm").module
     stream = wide and streamed_rows(x.nbytes, rows.rows if rows.across else rows.Q, x.dtype, params["stream"])

@@ -11,9 +11,12 @@ from ..core.dtypes import check_kind
 from ..ndarray import Array, Layout, dense, fresh, full, same_device
 from ..runtime.launch import Launch
 from ..runtime.program import kernel
-from .plans import Plans, blocks, check_device, form, index_type, letter, streamed_rows, workers
+from .plans import Plans, blocks, check_device, form, index_type, letter, parameters, streamed_rows, workers
 
 Ints = tuple[int, ...]
+_LEAST_ITEMS = 8192  # elements, times taps, that a wide-core work-item should have at least
+# Kinds that can be tuned (of windows that are not adaptive), and as what.
+_ASKED = {"max": "max", "both": "max", "argmax": "max", "mean": "mean", "spread": "spread", "unmean": "unmean"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,11 @@ class Windows:
                    self.dilation or ones)
         lead = [1, 1, 1, 1, 0, 1] * (3 - len(ones))
         return lead + [n for axis in zip(*columns) for n in axis]
+
+    def geometry(self) -> str:
+        """Taps, strides, margins and dilations of three axes, for the look-up of tuned parameters."""
+        sizes = self.sizes()
+        return "/".join(c + "x".join(map(str, sizes[i::6])) for c, i in zip("kspd", range(2, 6)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +93,10 @@ class Pool:
         device, rank = same_device(self.kind, (x,) if at is None else (x, at)), len(w.space)
         check_device(device, x.dtype)
         module = kernels.template("pool").module
-        params = dict(module.DEFAULT[form(device)])
+        params = module.DEFAULT[form(device)]
+        if w.taps is not None and self.kind in _ASKED:
+            params = parameters(device, "pool", x.dtype.name, f"{_ASKED[self.kind]}/{w.geometry()}",
+                                (prod(x.shape[:x.ndim - rank]), *w.sizes()[::6]))
         back = self.kind in module.GATHERED
         space = w.space if back else w.size
         itype = positions(w).c if at is None else at.dtype.c
@@ -121,12 +132,12 @@ class Pool:
                 units = units // rows * -(-rows // low) * -(-space[-1] // high)
             elif vector and back:
                 units = units // rows * -(-rows // (w.taps[-2] if rank > 1 else 1))
-            count = workers(device, prod(shape) * taps, 4, 8192)
+            count = workers(device, prod(shape) * taps, params["groups_per_unit"], _LEAST_ITEMS)
             each = -(-units // max(1, min(units, count)))
             gsize, lsize = (-(-units // max(1, each)),), (1,)
         else:
             each = 1
-            gsize, lsize = blocks(device, units, min(params["local"], k.max_local), 32)
+            gsize, lsize = blocks(device, units, min(params["local"], k.max_local), params["groups_per_unit"])
         args = ("out", "x", "x_offset", "at", "at_offset", *w.sizes(), include_pad, divisor, units, each, low, high)
         return _Plan(Launch(k, gsize, lsize, args, x.nbytes + result.nbytes), result, where)
 

@@ -206,6 +206,12 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
     return Launch(k, gsize, lsize, ("out", "x", "offset", *tail, units, count), nbytes)
 
 
+def _step(axis: tuple[int, int]) -> int:
+    """Elements between neighbours along an axis of (size, stride); of one element there are none."""
+    size, stride = axis
+    return abs(stride) if size > 1 else 1 << 62
+
+
 class ArgReduce:
     """Callable that gives the first position of the largest (">") or smallest ("<") element, as int64."""
 
@@ -245,19 +251,22 @@ class ArgReduce:
         if outputs == 0:
             return _Plan((), None, layout)
         index = index_type(x.storage.nbytes, x.size, outputs * 8)
-        wanted = x.device.facts.compute_units * (4 if x.device.wide_core else 256)
-        pieces = max(1, min(-(-wanted // outputs), length // 1024))
-        pieces = -(-length // -(-length // pieces))
         check_kind(self.name, "biuf", x.dtype)
         compute = x.dtype.accumulator
-        first = self._stage(x.device, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
+        across = "columns" if outputs > 1 and min(map(_step, kept)) < min(map(_step, reduced)) else "rows"
+        params = parameters(x.device, "arg_reduce", x.dtype.name, across, (outputs, length))
+        wanted = x.device.facts.compute_units * params["pieces"]
+        pieces = max(1, min(-(-wanted // outputs), length // params["piece"]))
+        pieces = -(-length // -(-length // pieces))
+        first = self._stage(x.device, params, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
         if pieces == 1:
             return _Plan((first,), None, layout)
-        second = self._stage(x.device, index, compute, compute.c, ((outputs, 1),), ((pieces, outputs),), 1, True, True)
+        second = self._stage(x.device, params, index, compute, compute.c, ((outputs, 1),), ((pieces, outputs),), 1,
+                             True, True)
         return _Plan((first, second), (pieces * outputs, compute), layout)
 
-    def _stage(self, device: Device, index: str, compute: DType, ctype: str, kept: tuple, reduced: tuple, pieces: int,
-               last: bool, paired: bool) -> Launch:
+    def _stage(self, device: Device, params: dict[str, int], index: str, compute: DType, ctype: str, kept: tuple,
+               reduced: tuple, pieces: int, last: bool, paired: bool) -> Launch:
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         integers = tuple(v for pair in (*kept, *reduced) for v in pair)
         units = outputs * pieces
@@ -267,8 +276,8 @@ class ArgReduce:
                    ctype=ctype, T=compute.compute, better=self.better, kept=len(kept), reduced=len(reduced),
                    paired=paired, last=last)
         if device.wide_core:
-            gsize, lsize = (min(units, workers(device, units * length, 4, _LEAST_ITEMS)),), (1,)
+            most = workers(device, units * length, params["groups_per_unit"], _LEAST_ITEMS)
+            gsize, lsize = (min(units, most),), (1,)
         else:
-            local = min(kernels.template("arg_reduce").module.DEFAULT["many"]["local"], k.max_local)
-            gsize, lsize = blocks(device, units, local, 16)
+            gsize, lsize = blocks(device, units, min(params["local"], k.max_local), params["groups_per_unit"])
         return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail))

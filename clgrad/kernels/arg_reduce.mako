@@ -3,8 +3,12 @@
 ## Positions r = 0..R-1 count the reduced dimensions row-major. They are cut into `pieces`; the second launch chooses
 ## among the pieces' winners (`paired`: values and their positions), the lower position at a tie.
 <%!
-    PARAMS = {"local": (32, 64, 128)}
-    DEFAULT = {"wide": {"local": 1}, "many": {"local": 64}}
+    # Pieces are so many a compute unit, where lines are fewer, and of so many elements at least; the launch has so many
+    # groups a unit.
+    PARAMS = {"local": (32, 64, 128), "pieces": (2, 4, 8, 64, 256, 1024), "piece": (256, 1024, 4096),
+              "groups_per_unit": (2, 4, 8, 16, 32)}
+    DEFAULT = {"wide": {"local": 1, "pieces": 4, "piece": 1024, "groups_per_unit": 4},
+               "many": {"local": 64, "pieces": 256, "piece": 1024, "groups_per_unit": 16}}
 
     def valid(params, facts):
         return params["local"] <= facts.max_work_group_size

@@ -18,10 +18,11 @@
 ##   tap 0 ->  a   c   e   g
 ##   tap 1 ->    b   d   f   h
 <%!
-    PARAMS = {"local": (32, 64, 128, 256),
+    PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (2, 4, 8, 16, 32, 64),
               "tile": (1024, 2048, 4096, 8192),  # elements at most of a gradient's tile
               "stream": (1 << 22, 1 << 23, 1 << 24, 1 << 25)}  # bytes of a gradient from which on it is streamed
-    DEFAULT = {"wide": {"local": 1, "tile": 4096, "stream": 1 << 24}, "many": {"local": 128}}
+    DEFAULT = {"wide": {"local": 1, "groups_per_unit": 4, "tile": 4096, "stream": 1 << 24},
+               "many": {"local": 128, "groups_per_unit": 32}}
     MOST_TAPS = 7  # of windows that are read as vectors
 
     def valid(params, facts):

@@ -20,6 +20,7 @@ from ..ops.attention import attention, attention_backward
 from ..ops.conv import convolution, convolution_input, convolution_weight, output_size
 from ..ops.elementwise import add
 from ..ops.norm import norm_rows, norm_rows_backward
+from ..ops.reduce import argmax
 from ..ops.reduce import sum as total
 from ..ops.scan import cumsum
 from ..ops.softmax import log_softmax, logsumexp, softmax, softmax_backward
@@ -27,6 +28,7 @@ from ..ops.sort import sort
 from ..runtime.tuned import Params, Problem
 from ..table import OPS
 from .further import FURTHER
+from .pooling import POOL
 from .tunable import Hosts, Tunable, beyond, itself, problems, reference, touched
 
 # Matrix products -----------------------------------------------------------------------------------------------------
@@ -113,6 +115,12 @@ REDUCE = Tunable(
     common=(*problems("reduce", "float32", "rows", (1, 1 << 24), (4096, 4096), (4096, 256)),
             *problems("reduce", "float32", "columns", (4096, 4096), (256, 4096))))
 
+ARG_REDUCE = Tunable(
+    "arg_reduce", ("lines", "length"), ("rows", "columns"), _lines, run=lambda p, x: argmax(x, _dim(p)),
+    reference=lambda p, x: argmax.op.ref(x, _dim(p)), work=lambda p: touched(p, 1), odd=_few_lines, unit="GB/s",
+    common=(*problems("arg_reduce", "float32", "rows", (1, 1 << 22), (4096, 1024)),
+            *problems("arg_reduce", "float32", "columns", (1024, 4096))))
+
 SCAN = Tunable(
     "scan", ("lines", "length"), ("rows", "columns"), _lines,
     run=lambda p, x: cumsum(x, _dim(p)), reference=lambda p, x: cumsum.op.ref(x, _dim(p)),
@@ -151,28 +159,47 @@ RADIX = replace(SORT, family="radix",
 # Norms and attention -------------------------------------------------------------------------------------------------
 
 
-def _norm_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+def _norm_shape(p: Problem) -> tuple[tuple[int, ...], dict[str, Any], int]:
+    """The shape whose rows a norm's layout means, the record's attributes, and the number of weights."""
     rows, length = p.sizes
-    if p.layout == "layer/forward":
-        return draw((rows, length)), draw((length,)), draw((length,))
+    scheme = p.layout.partition("/")[0]
+    if scheme == "layer":
+        return (rows, length), {"scheme": scheme, "size": 1}, length
+    if scheme == "group":
+        groups = next(g for g in range(min(rows, 32), 0, -1) if rows % g == 0)
+        return (rows // groups, groups * length), {"scheme": scheme, "size": groups}, groups * length
+    samples, places = (length, 1) if "/columns/" in p.layout else _grid(length)
+    return (samples, rows, places), {"scheme": scheme, "size": 0}, rows
+
+
+def _norm_operands(p: Problem, draw: Callable[..., np.ndarray]) -> Hosts:
+    shape, _, weights = _norm_shape(p)
+    if p.layout.endswith("/forward"):
+        return draw(shape), draw((weights,)), draw((weights,))
     statistic = np.float64 if p.dtype == "float64" else np.float32
-    return (draw((rows, length)), draw((rows, length)), draw((rows,)).astype(statistic),
-            draw((rows,), 0.5, 1.0).astype(statistic), draw((length,)))
+    return (draw(shape), draw(shape), draw(p.sizes[:1]).astype(statistic),
+            draw(p.sizes[:1], 0.5, 1.0).astype(statistic), draw((weights,)))
 
 
 def _norm(p: Problem, f: Any, *arrays: Any) -> Any:
-    if p.layout == "layer/forward":
-        return f(norm_rows)(*arrays, scheme="layer", size=1)
-    return f(norm_rows_backward)(*arrays, scheme="layer", size=1, wanted=True)
+    _, attributes, _ = _norm_shape(p)
+    if p.layout.endswith("/forward"):
+        return f(norm_rows)(*arrays, **attributes)
+    return f(norm_rows_backward)(*arrays, **attributes, wanted=True)
 
+
+_NORMS = ("layer", "group", "batch", "batch/columns")
 
 NORM = Tunable(
-    "norm", ("rows", "length"), ("layer/forward", "layer/backward"), _norm_operands,
+    "norm", ("rows", "length"), tuple(f"{n}/{way}" for way in ("forward", "backward") for n in _NORMS), _norm_operands,
     run=lambda p, *a: _norm(p, itself, *a), reference=lambda p, *a: _norm(p, reference, *a),
-    work=lambda p: touched(p, 2 if p.layout == "layer/forward" else 3),
+    work=lambda p: touched(p, 2 if p.layout.endswith("/forward") else 3),
     odd=lambda p, params: ((1, 37), (31, 613), (5, beyond(params))), unit="GB/s",
-    common=(*problems("norm", "float32", "layer/forward", (4096, 1024), (1024, 256)),
-            *problems("norm", "float32", "layer/backward", (4096, 1024), (1024, 256))))
+    common=tuple(q for way in ("forward", "backward") for q in (
+        *problems("norm", "float32", f"layer/{way}", (4096, 1024), (1024, 256)),
+        *problems("norm", "float32", f"group/{way}", (131072, 32)),
+        *problems("norm", "float32", f"batch/{way}", (64, 16384)),
+        *problems("norm", "float32", f"batch/columns/{way}", (1024, 4096)))))
 
 
 def _attention_options(p: Problem) -> Options:
@@ -272,8 +299,8 @@ CONV = Tunable(
 
 WINOGRAD = replace(CONV, family="winograd", common=tuple(replace(p, family="winograd") for p in CONV.common))
 
-TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, WINOGRAD, ATTENTION, ELEMENTWISE, REDUCE, SCAN, SOFTMAX, NORM, SORT,
-                                 RADIX, *FURTHER)
+TUNABLES: tuple[Tunable, ...] = (MATMUL, CONV, WINOGRAD, ATTENTION, ELEMENTWISE, REDUCE, ARG_REDUCE, SCAN, SOFTMAX,
+                                 NORM, POOL, SORT, RADIX, *FURTHER)
 
 
 def tunable(name: str) -> Tunable:
