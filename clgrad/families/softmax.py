@@ -121,7 +121,8 @@ class Softmax:
         args = ("out", "x", "x_offset", "y", "y_offset", K, inner)
         pieces = row_pieces(device, rows, K, template("softmax").module.PIECE) if layout == "group" else 1
         if pieces > 1:
-            piece = -(-K // pieces)
+            piece = -(-K // pieces // 4) * 4  # vectors, if rows are of such
+            pieces = -(-K // piece)
             launches = tuple(self._piecewise(x, y, stage, params, (args, more), rows, pieces, piece)
                              for stage in ("part", "last"))
             return _Plan(launches, result, 2 * rows * pieces * x.dtype.accumulator.itemsize)
@@ -159,4 +160,4 @@ class Softmax:
         return kernel(x.device, "softmax", "softmax", f"PP{i}P{i}{i}{i}{i}{i}{more}", self.kind, kind=self.kind,
                       layout=layout, form=form(x.device), ctype=x.dtype.c, T=x.dtype.compute, index=index, group=local,
                       strip=params["strip"], kept=params["kept"], short=rows and params["kept"] >= K, stream=stream,
-                      stage=stage, **joining(x.device, layout))
+                      stage=stage, quads=layout == "group" and K % 4 == 0, **joining(x.device, layout))

@@ -14,8 +14,9 @@
 ## wide, columns:  a strip of up to STRIP vectors of neighbouring rows (inner > 1), a lane a row: memory is read in long
 ##                 stretches, BLOCK positions at a time for their maximum, then for the sum while they are in the cache.
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
-##                 teams.mako says. At 128 work-items and 26 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a
+##                 teams.mako says. At 128 work-items and 32 registers the 2048 of an NVIDIA SM are all there, with 0.5 KB a
 ##                 group, or 16 bytes where they meet in sub-groups.
+##                 Rows of a multiple of four elements are read by vectors, where the arrays begin at one (`quads`).
 ##                 Few rows, longer than their groups could read in the time of another launch, are cut into pieces of at
 ##                 least PIECE elements (`stage`): "part" keeps a piece's maximum and sum, "last" joins those of its row, in
 ##                 order, and writes a piece. The row is read two or three times, by all units, instead of by one a row.
@@ -41,18 +42,35 @@
     single = kind in ("logsumexp", "cross_entropy")
     ytype = "long" if classes else ctype
 
+    whole = layout == "group"  # vectors are loaded and stored where they are aligned only
+
     def x(i, w=1):
-        return prelude.load(ctype, T, "x", i, w)
+        return prelude.load(ctype, T, "x", i, w, whole)
 
     def y(i, w=1):
-        return prelude.load(ctype, T, "y", i, w)
+        return prelude.load(ctype, T, "y", i, w, whole)
 
     def put(i, value, w=1):
-        return prelude.store(ctype, T, "out", i, value, w)
+        return prelude.store(ctype, T, "out", i, value, w, whole)
+
+    def marked(w):
+        """Minus 1 in the lane of the class; a comparison of vectors yields -1."""
+        lanes = prelude.vec(index, w)
+        return "- (k == t)" if w == 1 else f"+ convert_{prelude.vec(T, w)}(({lanes})(k) + ({lanes})(0, 1, 2, 3) == ({lanes})(t))"
+
+    def walked(body):
+        """Statements: body(w), of w elements from k on, for all of a team's elements: by vectors where they are whole."""
+        one = f"for (index_t k = k0 + lane; k < stop; k += team) {body(1)}"
+        if not quads:
+            return one
+        return f"""if (aligned)
+            for (index_t k = k0 + 4 * lane; k < stop; k += 4 * team) {body(4)}
+        else
+            {one}"""
 
     def exp(w):
         """The exponential of what is at most about 0."""
-        return "exp_soft" if w > 1 else "exp"
+        return "exp_soft" if w > 1 and form == "wide" else "exp"
 
     def term(i, w, m):
         """What is summed over a row."""
@@ -108,6 +126,9 @@ ${functions.softly(prelude.vec(T, W), T)}${functions.onto(prelude.vec(T, W), T)}
 % endif
 % if layout == "group":
 ${teams.opening(joining, group, T)}\
+% if quads:
+${prelude.joined(T, 4)}\
+% endif
 % endif
 % if classes:
 // The class of a row: -1 where it is ignored, or out of range, which is reported.
@@ -307,6 +328,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     ${teams.place(joining, group, T)}
     // A row (or a piece of one) that is none repeats the last, of length 0: every work-item comes to every barrier.
     const int team = (int)span, lane = item % team, rows = ${group} / team;
+    % if quads:
+    const bool aligned = ${prelude.whole([(ctype, "x"), *([(ctype, "y")] if backward else []), *([] if single or stage == "part" else [(ctype, "out")])], 4)};
+    % endif
     for (index_t u0 = (index_t)get_group_id(0) * rows; u0 < units; u0 += (index_t)get_num_groups(0) * rows) {
         const bool real = u0 + item / team < units;
     % if stage and not (single and stage == "last"):
@@ -339,7 +363,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         }
     % else:
         % if not backward:
-        for (index_t k = k0 + lane; k < stop; k += team) m = fmax(m, ${x("at + k")});
+        ${walked(lambda w: f"m = fmax(m, {x('at + k')});" if w == 1 else f"m = fmax(m, max_of({x('at + k', w)}));")}
         ${teams.join(joining, ["m"], [T], "m = fmax(m, m_other);", "max")}
             % if stage:
         const T most = m;
@@ -348,7 +372,7 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         m = isinf(m) ? (T)0 : m;
             % endif
         % endif
-        for (index_t k = k0 + lane; k < stop; k += team) s += ${term("at + k", 1, "m")};
+        ${walked(lambda w: f"s += {term('at + k', w, 'm')};" if w == 1 else f"s += sum_of({term('at + k', w, 'm')});")}
     % endif
         ${teams.join(joining, ["s"], [T], "s += s_other;", "add")}
     % if stage == "part":
@@ -361,10 +385,9 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         % if single:
         if (real && lane == 0) ${put("u", one_number)}
         % elif classes:
-        for (index_t k = k0 + lane; k < stop; k += team)
-            ${put("at + k", f"(exp({x('at + k')} - s) - (k == t)) * scale")}
+        ${walked(lambda w: put("at + k", f"(exp({x('at + k', w)} - s) {marked(w)}) * scale", w))}
         % else:
-        for (index_t k = k0 + lane; k < stop; k += team) ${put("at + k", result("at + k", 1, "m", "s"))}
+        ${walked(lambda w: put("at + k", result("at + k", w, "m", "s"), w))}
         % endif
     % endif
     }

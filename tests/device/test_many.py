@@ -191,3 +191,15 @@ def test_vectors_where_they_are_aligned(dtype: str, both_forms: dict) -> None:
         got = ops.ALL["add"](a[start:], a[start:])
         np.testing.assert_array_equal(got.numpy(), (own + own).astype(x.dtype))
         np.testing.assert_array_equal(ops.ALL["lt"](a[start:], a[50:51]).numpy(), own < 50)
+
+
+def test_rows_by_vectors_where_they_are_aligned(rng: np.random.Generator, both_forms: dict) -> None:
+    flat = rng.standard_normal(3 * 32 + 4).astype(np.float32)
+    for start in (0, 1, 4):
+        x = flat[start:start + 96].reshape(3, 32)
+        a = from_host(flat, None, both_forms["many"])[start:start + 96].reshape((3, 32))
+        exact = np.exp(x - x.max(1, keepdims=True), dtype=np.float64)
+        exact /= exact.sum(1, keepdims=True)
+        assert_close(ops.ALL["softmax"](a, 1), exact.astype(np.float32), scale=4)
+        assert_close(ops.ALL["sum"](a, 1), x.sum(1, dtype=np.float64).astype(np.float32), scale=4)
+        np.testing.assert_array_equal(ops.ALL["amax"](a, 1).numpy(), x.max(1))
