@@ -12,7 +12,7 @@ from .. import kernels
 from ..core import dtypes
 from ..core.dtypes import DType
 from ..ndarray import INT_BYTES, Storage, no_float64
-from ..runtime import tuned
+from ..runtime import program, tuned
 from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import Kernel
@@ -37,13 +37,15 @@ class Plans(dict):
 
 
 def forget() -> None:
-    """Let every plan be made anew at its next use: with other tuned parameters, or another default dtype."""
+    """Let every plan be made anew at its next use: with other tuned parameters or another default dtype, or after its
+    kernels were let go."""
     for plans in [ref() for ref in _every]:
         if plans is not None:
             plans.clear()
 
 
 dtypes.when_default_changes.append(forget)
+program.when_dropped.append(forget)
 
 
 def signature_of(args: Sequence[Any], offsets: Sequence[str], index: str) -> str:

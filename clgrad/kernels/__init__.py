@@ -25,7 +25,7 @@ def render(name: str, **values: Any) -> str:
     return template(name).render(**values)
 
 
-@lru_cache(None)
+@lru_cache(256)
 def _template_of(text: str) -> Any:
     from mako.template import Template
 

@@ -111,6 +111,8 @@ def _direct(signature: str) -> Callable[[Any], Callable[..., Any]]:
 _lock = threading.RLock()
 _programs: dict[tuple[str, str], Any] = {}
 _kernels: dict[tuple, Kernel] = {}
+_MOST_PROGRAMS = 1024  # kept in memory, where CPU drivers take about a megabyte for each
+when_dropped: list[Callable[[], None]] = []  # told when programs are let go: who keeps kernels lets go of them, too
 _announced = False
 _NOT_FOUND = 0.15  # seconds of a build from which on a driver cannot have had it in a cache of its own
 counters = {"built": 0, "loaded": 0}
@@ -155,10 +157,21 @@ def build(device: Device, source: str, label: str = "kernel", standard: str = ""
         if program is None:
             kept = binaries.path_of(device.fingerprint, digest) if _keeps(device) else None
             program = _load(device, kept) or _compile(device, source, options, label, kept)
+            if len(_programs) >= _MOST_PROGRAMS:
+                _drop()
             _programs[key] = program
         elif config.debug >= 3:
             print(f"clgrad: {label}: program in memory", file=sys.stderr)
     return program
+
+
+def _drop() -> None:
+    """Let all programs go; those in use stay alive by their users, and others are loaded again when they are needed.
+    Without a limit a process whose kernels change for ever would grow for ever."""
+    _kernels.clear()
+    _programs.clear()
+    for forget in when_dropped:
+        forget()
 
 
 def _keeps(device: Device) -> bool:

@@ -18,6 +18,7 @@ import clgrad
 from clgrad import ops
 from clgrad.core.config import config
 from clgrad.core.errors import BuildError, DeviceError
+from clgrad.families import plans
 from clgrad.runtime import binaries, launch, program
 from clgrad.runtime.device import Device
 from clgrad.table import OPS, Op
@@ -177,6 +178,25 @@ def test_a_refused_kernel_names_driver_and_log(device: Device, capfd: pytest.Cap
     assert "no_such_name" in text, "the compiler's log is in the message"
     assert "Set CLGRAD_DEBUG=4 to see its source" in text
     assert clgrad.ones(3).sum().item() == 3
+
+
+def test_programs_in_memory_have_a_limit(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it all are let go, and with them the plans that hold kernels; what is computed stays right."""
+    forgotten = []
+    monkeypatch.setattr(program, "_programs", {})
+    monkeypatch.setattr(program, "_kernels", {})
+    monkeypatch.setattr(program, "_MOST_PROGRAMS", 3)
+    assert plans.forget in program.when_dropped
+    monkeypatch.setattr(program, "when_dropped", [plans.forget, lambda: forgotten.append(len(program._programs))])
+    x = clgrad.arange(5, dtype=clgrad.float32, device=device)
+    most = 0
+    for i in range(8):
+        program.build(device, f"kernel void limited_{i}(global int *a) {{ a[0] = {i}; }}")
+        most = max(most, len(program._programs))
+        assert (x + x).tolist() == [0, 2, 4, 6, 8]
+    assert most == 3
+    assert len(forgotten) > 2
+    assert set(forgotten) == {0}
 
 
 def test_options_that_a_driver_refuses_are_left_out(device: Device, tmp_path: Path, capfd) -> None:
