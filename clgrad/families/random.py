@@ -61,7 +61,7 @@ def _plan(kind: str, dtype: DType, device: Device, n: int, signature: str, index
     the kind's own arguments, which ``signature`` has a letter each for."""
     params = parameters(device, "random", dtype.name, kind, (n,))
     k = kernel(device, "random", f"random_{kind}", "P" + letter(index) + "IILL" + signature, kind, kind=kind,
-               ctype=dtype.c, index=index, form=form(device), lanes=params["lanes"])
+               ctype=dtype.c, index=index, form=form(device), plus=arrays == 3, lanes=params["lanes"])
     gsize, lsize = sizes(device, k, n, params)
     own = [f"a{i}" for i in range(len(signature))]
     return Launch(k, gsize, lsize, ["out", n, "low", "high", "offset", 0, *own], nbytes=arrays * n * dtype.itemsize)
@@ -293,19 +293,22 @@ def draws(n: int, generator: Generator | None = None) -> tuple[int, int]:
     return chosen("dropout", generator).advance(counters("bernoulli", dtypes.uint8, n))
 
 
-def dropout(x: Array, p: float, factor: float, seed: int, offset: int, *, out: Array | None = None) -> Array:
-    """x * factor where bernoulli, from this place of the stream on, draws a one of probability p, else x * 0. ``out``
-    may be x itself, if it is contiguous and begins its memory."""
+def dropout(x: Array, p: float, factor: float, seed: int, offset: int, *, plus: Array | None = None,
+            out: Array | None = None) -> Array:
+    """x * factor where bernoulli, from this place of the stream on, draws a one of probability p, else x * 0; and
+    ``plus``, of x's shape and dtype, added. ``out`` may be x itself, if it is contiguous and begins its memory."""
     need_float("dropout", x.dtype)
     x = x.contiguous()
     out = empty(x.shape, x.dtype, x.device) if out is None else out
     if not x.size:
         return out
-    key = x._layout or layout_of(x)
+    arrays = (x,) if plus is None else (x, plus.contiguous())
+    key = ("dropout", *[a._layout or layout_of(a) for a in arrays])
     step = _plans.get(key)
     if step is None:
-        index = index_type(x.storage.nbytes)
-        signature = ("fd" if x.dtype is dtypes.float64 else "ff") + "P" + letter(index)
-        step = _plans.put(key, _plan("dropout", x.dtype, x.device, x.size, signature, index, 2))
-    step(out.storage.buffer, seed & 0xFFFFFFFF, seed >> 32, offset, p, factor, x.storage.buffer, x.offset)
+        index = index_type(*(a.storage.nbytes for a in arrays))
+        signature = ("fd" if x.dtype is dtypes.float64 else "ff") + ("P" + letter(index)) * len(arrays)
+        step = _plans.put(key, _plan("dropout", x.dtype, x.device, x.size, signature, index, 1 + len(arrays)))
+    places = [v for a in arrays for v in (a.storage.buffer, a.offset)]
+    step(out.storage.buffer, seed & 0xFFFFFFFF, seed >> 32, offset, p, factor, *places)
     return out

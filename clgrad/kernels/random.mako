@@ -11,7 +11,7 @@
 #   cauchy       shift + scale tan(pi (U - 1/2))
 #   geometric    1 + floor(scale E), saturating                any               32, double 64
 #   bernoulli    1 with probability p, else 0                  uchar              32       ceil(n/4)
-#   dropout      x[i] times factor with probability p, else 0  float half bf16 double  32   ceil(n/4), of bernoulli's stream
+#   dropout      x[i] factor with probability p, else 0 (+ y) float half bf16 double  32   ceil(n/4), of bernoulli's stream
 #   randint      low .. low + range - 1 (range 0: 2^64)        char .. ulong      64       ceil(n/2)
 #   permutation  0 .. n-1 in random order                      long               -        1
 #
@@ -48,7 +48,7 @@ PARTS = {"normal": "centred root normal", "truncated": "centred root normal", "l
          "exponential": "centred logs exponential", "gumbel": "centred logs exponential", "geometric": "centred logs exponential",
          "cauchy": "centred division"}
 T = "double" if ctype == "double" else "float"   # of dropout's factor
-named = {"bernoulli": [("float", "p")], "dropout": [("float", "p"), (T, "factor"), (f"const global {ctype} *", "x"), ("index_t", "x_offset")], "randint": [("long", "low"), ("ulong", "range")]}.get(
+named = {"bernoulli": [("float", "p")], "dropout": [("float", "p"), (T, "factor"), *((t, name + end) for name in ("xy" if plus else "x") for t, end in ((f"const global {ctype} *", ""), ("index_t", "_offset")))], "randint": [("long", "low"), ("ulong", "range")]}.get(
     kind, [(t.real, name) for name in REALS.get(kind, "").split()])
 arguments, pass_on = "".join(f", const {T} {name}" for T, name in named), "".join(f", {name}" for _, name in named)
 %>\
@@ -72,19 +72,23 @@ typedef ${index} index_t;
 % if dropout:
 ${prelude.extensions(T, ctype)}
 <% Ts = prelude.vec(T, V) %>
-// out[i .. i + ${V - 1}], as far as n: x times factor where the uniform number is below p, else times 0
-static inline void drop(global ${ctype} *out, const index_t i, const index_t n, const ${BITS} bits, float p, ${T} factor,
-                        const global ${ctype} *x, index_t x_offset)
+<%
+    def dropped(at, keep, width=1):
+        value = f"{prelude.load(ctype, T, 'x', f'x_offset + {at}', width)} * {keep}"
+        return f"{value} + {prelude.load(ctype, T, 'y', f'y_offset + {at}', width)}" if plus else value
+%>\
+// out[i .. i + ${V - 1}], as far as n: x times factor where the uniform number is below p, else times 0${", plus y" if plus else ""}
+static inline void drop(global ${ctype} *out, const index_t i, const index_t n, const ${BITS} bits${arguments})
 {
     const ${REAL} unit = convert_${REAL}(as_${SIGNED}(bits >> 8)) * ${literal(2.0 ** -24)};
     const ${Ts} keep = ${f"convert_long{V}(unit < p)" if T == "double" else "(unit < p)"} ? (${Ts})(factor) : (${Ts})(0);
     if (n - i >= ${V}) {
-        ${prelude.store(ctype, T, "out", "i", f"{prelude.load(ctype, T, 'x', 'x_offset + i', V)} * keep", V)}
+        ${prelude.store(ctype, T, "out", "i", dropped("i", "keep", V), V)}
         return;
     }
     ${T} tail[${V}];
     vstore${V}(keep, 0, tail);
-    for (index_t j = i; j < n; ++j) ${prelude.store(ctype, T, "out", "j", f"{prelude.load(ctype, T, 'x', 'x_offset + j')} * tail[j - i]")}
+    for (index_t j = i; j < n; ++j) ${prelude.store(ctype, T, "out", "j", dropped("j", "tail[j - i]"))}
 }
 % else:
 <% element = "float" if ctype == "half" else ctype %>\

@@ -8,6 +8,7 @@ from typing import Any
 from .. import factories
 from ..core.errors import bad
 from ..families import random
+from ..ops.activation import dropped_plus
 from ..ops.matmul import linear_plus, linear_relu, linear_relu_dropped
 from ..ops.shape import flatten
 from . import functional as F
@@ -94,6 +95,14 @@ def then_relu_dropout(layer: Any, input: Any, last: Any) -> Any:
         return last(then_relu(layer, input))
     n = prod(input.shape[:-1]) * layer.out_features
     return linear_relu_dropped(input, layer.weight, layer.bias, 1 - last.p, 1 / (1 - last.p), *random.draws(n))
+
+
+def plus_dropout(residual: Any, input: Any, last: Any) -> Any:
+    """residual + last(input), where ``last`` is a Dropout: in one launch for a plain one that draws."""
+    if untouched(last, Dropout) and last.training and 0 < last.p < 1 and (
+            residual.shape == input.shape and residual.dtype is input.dtype):
+        return dropped_plus(input, residual, 1 - last.p, 1 / (1 - last.p), *random.draws(prod(input.shape)))
+    return residual + last(input)
 
 
 def then_plus(layer: Any, input: Any, residual: Any) -> Any:

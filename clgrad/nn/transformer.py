@@ -14,7 +14,7 @@ from . import init
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
-from .linear import Linear, then_plus, then_relu_dropout, untouched
+from .linear import Linear, plus_dropout, then_plus, then_relu_dropout, untouched
 from .module import Module
 from .norm import LayerNorm
 
@@ -36,7 +36,7 @@ def _feed(layer: Any, x: Any, residual: Any, last: Dropout) -> Any:
         h = layer.dropout(layer.activation(layer.linear1(x)))
     if untouched(last, Dropout) and not (last.training and last.p):
         return then_plus(layer.linear2, h, residual)
-    return residual + last(layer.linear2(h))
+    return plus_dropout(residual, layer.linear2(h), last)
 
 
 def _copies(module: Module, count: int) -> ModuleList:
@@ -66,13 +66,14 @@ class TransformerEncoderLayer(Module):
     def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
         x = src
         if self.norm_first:
-            x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
+            x = self._attend(self.norm1(x), x, src_mask, src_key_padding_mask, is_causal)
             return _feed(self, self.norm2(x), x, self.dropout2)
-        x = self.norm1(x + self._attend(x, src_mask, src_key_padding_mask, is_causal))
+        x = self.norm1(self._attend(x, x, src_mask, src_key_padding_mask, is_causal))
         return self.norm2(_feed(self, x, x, self.dropout2))
 
-    def _attend(self, x: Any, mask: Any, padding: Any, is_causal: bool) -> Any:
-        return self.dropout1(self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)[0])
+    def _attend(self, x: Any, residual: Any, mask: Any, padding: Any, is_causal: bool) -> Any:
+        seen, _ = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)
+        return plus_dropout(residual, seen, self.dropout1)
 
 
 class TransformerEncoder(Module):
@@ -118,17 +119,18 @@ class TransformerDecoderLayer(Module):
     def forward(self, tgt: Any, memory: Any, tgt_mask: Any = None, memory_mask: Any = None,
                 tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None, tgt_is_causal: bool = False,
                 memory_is_causal: bool = False) -> Any:
-        def attend(x: Any) -> Any:
-            return self.dropout1(self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask,
-                                                is_causal=tgt_is_causal)[0])
+        def attend(x: Any, residual: Any) -> Any:
+            seen, _ = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)
+            return plus_dropout(residual, seen, self.dropout1)
 
-        def look_up(x: Any) -> Any:
-            return self.dropout2(self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask,
-                                                     is_causal=memory_is_causal)[0])
+        def look_up(x: Any, residual: Any) -> Any:
+            seen, _ = self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask,
+                                          is_causal=memory_is_causal)
+            return plus_dropout(residual, seen, self.dropout2)
 
         x = tgt
         for block, norm in ((attend, self.norm1), (look_up, self.norm2)):
-            x = x + block(norm(x)) if self.norm_first else norm(x + block(x))
+            x = block(norm(x), x) if self.norm_first else norm(block(x, x))
         if self.norm_first:
             return _feed(self, self.norm3(x), x, self.dropout3)
         return self.norm3(_feed(self, x, x, self.dropout3))

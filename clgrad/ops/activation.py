@@ -172,3 +172,19 @@ dropped = driver("dropped", "x, p, factor, seed, offset", "random", run=random.d
                  cases=tuple(Case(shapes, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for shapes, p in (
                      (((3, 5),), 1.0), (((130,),), 0.0), (((0, 4),), 1.0), (((),), 1.0))),
                  doc="x * factor with probability p, else 0, by the random numbers of a place in a generator's stream.")
+
+
+def _dropped_plus(x: Any, residual: Any, p: float, factor: float, seed: int, offset: int) -> Any:
+    if x.shape != residual.shape or x.dtype is not residual.dtype:
+        raise ShapeError(bad("dropped_plus", f"x {x.shape} {x.dtype.name} and residual {residual.shape} "
+                             f"{residual.dtype.name}", "one shape and dtype", "Add them apart."))
+    return random.dropout(x, p, factor, seed, offset, plus=residual)
+
+
+dropped_plus = driver("dropped_plus", "x, residual, p, factor, seed, offset", "random", tensors=("x", "residual"),
+                      run=_dropped_plus, kinds="f", public=False, method=False,
+                      grad=[lambda g, p, factor, seed, offset: dropped(g, p, factor, seed, offset), lambda g: g],
+                      ref=lambda x, residual, p, factor, seed, offset: x * (factor * (p > 0)) + residual,
+                      cases=tuple(Case(shapes * 2, {"p": p, "factor": 1.25, "seed": 5, "offset": 7}) for shapes, p in (
+                          (((3, 5),), 1.0), (((130,),), 0.0), (((0, 4),), 1.0), (((),), 1.0))),
+                      doc="dropped(x) + residual in one launch.")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import clgrad
+from clgrad.core.errors import ShapeError
 from clgrad.families import random
 from clgrad.families.generator import default_generator
 from clgrad.nn import functional as F
@@ -34,10 +35,23 @@ def test_values_are_those_of_the_bernoulli_stream(dtype: str, n: int, form: Any)
     np.testing.assert_allclose(x.grad.astype(clgrad.float64).numpy(), kept / 0.7, rtol=rtol)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_residual_is_added_in_the_same_launch(dtype: str, form: Any) -> None:
+    x, residual = (clgrad.randn(*s, dtype=getattr(clgrad, dtype)) for s in ((30, 35), (35, 30)))
+    residual = residual.T  # neither contiguous
+    place = random.draws(1050)
+    got = clgrad.ops.activation.dropped_plus(x, residual, 0.5, 2.0, *place)
+    assert got.dtype is x.dtype
+    assert np.array_equal(got.numpy(), (clgrad.ops.activation.dropped(x, 0.5, 2.0, *place) + residual).numpy())
+    with pytest.raises(ShapeError, match=r"x \(30, 35\) float\d+ and residual \(35, 30\)"):
+        clgrad.ops.activation.dropped_plus(x, residual.T, 0.5, 2.0, *place)
+
+
 def test_derivatives_and_what_is_kept(form: Any) -> None:
     x = clgrad.randn(3, 5, dtype=clgrad.float64, requires_grad=True)
     place = random.draws(15)
     gradcheck(lambda t: clgrad.ops.activation.dropped(t, 0.5, 2.0, *place), [x])
+    gradcheck(lambda t: clgrad.ops.activation.dropped_plus(t * t, t, 0.5, 2.0, *place), [x])
     out = F.dropout(x, 0.5)
     assert not list(out.node.saved_arrays())
     assert F.dropout(clgrad.zeros(0, 3), 0.5).shape == (0, 3)
