@@ -256,6 +256,8 @@ class ArgReduce:
         across = "columns" if outputs > 1 and min(map(_step, kept)) < min(map(_step, reduced)) else "rows"
         params = parameters(x.device, "arg_reduce", x.dtype.name, across, (outputs, length))
         wanted = x.device.facts.compute_units * params["pieces"]
+        if _teams(x.device, reduced):  # a piece has as many work-items
+            wanted = -(-wanted // params["local"])
         pieces = max(1, min(-(-wanted // outputs), length // params["piece"]))
         pieces = -(-length // -(-length // pieces))
         first = self._stage(x.device, params, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
@@ -270,14 +272,27 @@ class ArgReduce:
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         integers = tuple(v for pair in (*kept, *reduced) for v in pair)
         units = outputs * pieces
-        tail = (*integers, length, pieces, -(-length // pieces), outputs, units)
+        piece = -(-length // pieces)
+        tail = (*integers, length, pieces, piece, outputs, units)
         i = letter(index)
-        k = kernel(device, "arg_reduce", "arg_reduce", "PPP" + i + "P" + i * len(tail), self.name, index=index,
-                   ctype=ctype, T=compute.compute, better=self.better, kept=len(kept), reduced=len(reduced),
-                   paired=paired, last=last)
+        layout = "group" if _teams(device, reduced) else "serial"
+
+        def build(group: int) -> Kernel:
+            return kernel(device, "arg_reduce", "arg_reduce", "PPP" + i + "P" + i * len(tail) + "i", self.name,
+                          index=index, ctype=ctype, T=compute.compute, better=self.better, kept=len(kept),
+                          reduced=len(reduced), paired=paired, last=last, layout=layout, group=group,
+                          **joining(device, layout))
+
+        k, local = fitted(build, params["local"])
+        team = team_size(piece, local) if layout == "group" else 1
         if device.wide_core:
             most = workers(device, units * length, params["groups_per_unit"], _LEAST_ITEMS)
             gsize, lsize = (min(units, most),), (1,)
         else:
-            gsize, lsize = blocks(device, units, min(params["local"], k.max_local), params["groups_per_unit"])
-        return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail))
+            gsize, lsize = blocks(device, units * team, local, params["groups_per_unit"])
+        return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail, team))
+
+
+def _teams(device: Device, reduced: tuple) -> bool:
+    """Whether work-items share a row: many-core devices, where its elements lie side by side."""
+    return reduced[-1][1] == 1 and not device.wide_core

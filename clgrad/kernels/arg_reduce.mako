@@ -2,6 +2,9 @@
 ##
 ## Positions r = 0..R-1 count the reduced dimensions row-major. They are cut into `pieces`; the second launch chooses
 ## among the pieces' winners (`paired`: values and their positions), the lower position at a tie.
+##
+## group: on many-core devices, where the reduced dimensions are innermost in memory, `team` work-items walk a piece
+## together, and their winners meet as teams.mako says; else one work-item a piece, neighbours at neighbouring outputs.
 <%!
     # Pieces are so many a compute unit, where lines are fewer, and of so many elements at least; the launch has so many
     # groups a unit.
@@ -15,6 +18,8 @@
 %>
 <%
     prelude = context.lookup.get_template("prelude.mako").module
+    teams = context.lookup.get_template("teams.mako").module
+    types = [T, "long"]  # of the best, and where it is
     signature = "".join(f"index_t d{r}, index_t s{r}, " for r in range(kept)) + \
         "".join(f"index_t e{r}, index_t t{r}, " for r in range(reduced))
 %>
@@ -31,14 +36,28 @@ static inline int wins(${T} x, long i, ${T} y, long j)
     return x ${better} y || (x == y && i < j);
 }
 
+% if layout == "group":
+${teams.opening(joining, group, *types)}
+% endif
 kernel void ${function}(global long *positions, global ${T} *values, const global ${ctype} *a, index_t a_offset,
                         const global long *known, ${signature}index_t R, index_t pieces, index_t piece,
-                        index_t outputs, index_t units)
+                        index_t outputs, index_t units, const int team)
 {
+% if layout == "group":
+    ${teams.place(joining, group, *types)}
+    const int lane = item % team;
+    for (index_t u0 = (index_t)get_group_id(0) * (${group} / team); u0 < units;
+         u0 += (index_t)get_num_groups(0) * (${group} / team)) {
+        const bool real = u0 + item / team < units;  // if not, the last again, of nothing: all come to every barrier
+        const index_t u = min(u0 + item / team, units - 1);
+% else:
+    const int lane = 0;
+    const bool real = true;
     for (index_t u = get_global_id(0); u < units; u += get_global_size(0)) {
+% endif
         const index_t p = u / outputs;
         index_t o = u - p * outputs;
-        const index_t r1 = min((p + 1) * piece, R);
+        const index_t r1 = real ? min((p + 1) * piece, R) : 0;
         index_t base = a_offset;
         % for r in reversed(range(kept)):
         base += (${f"o % d{r}" if r else "o"}) * s${r};
@@ -46,7 +65,7 @@ kernel void ${function}(global long *positions, global ${T} *values, const globa
         % endfor
         ${T} best = 0;
         long at = -1;
-        for (index_t r = p * piece; r < r1; ++r) {
+        for (index_t r = p * piece + lane; r < r1; r += ${"team" if layout == "group" else 1}) {
             index_t q = r, i = base;
             % for r in reversed(range(reduced)):
             i += (${f"q % e{r}" if r else "q"}) * t${r};
@@ -59,9 +78,14 @@ kernel void ${function}(global long *positions, global ${T} *values, const globa
                 at = position;
             }
         }
-        positions[u] = at;
-        % if not last:
-        values[u] = best;
+        % if layout == "group":
+        ${teams.join(joining, ["best", "at"], types, "if (wins(best_other, at_other, best, at)) { best = best_other; at = at_other; }")}
         % endif
+        if (real && lane == 0) {
+            positions[u] = at;
+        % if not last:
+            values[u] = best;
+        % endif
+        }
     }
 }

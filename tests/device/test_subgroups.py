@@ -48,6 +48,7 @@ def test_rows(K: int, rng: np.random.Generator, met: clgrad.Device) -> None:
     assert_close(ops.ALL["sum"](a, 1), wide.sum(1).astype(np.float32), dtype="float32", scale=4)
     x[1, K // 2] = np.nan
     assert_close(ops.ALL["amax"](from_host(x), 1), x.max(1), dtype="float32")
+    np.testing.assert_array_equal(ops.ALL["argmax"](from_host(np.floor(x)), 1).numpy(), np.floor(x).argmax(1))
     centred = wide - wide.mean(1, keepdims=True)
     normal = centred / np.sqrt((centred ** 2).mean(1, keepdims=True) + 1e-5)
     out, mean, rstd = norm(a, None, None, "layer", 1, 1e-5, False, None)
