@@ -158,7 +158,7 @@ def plan_steps(p: Problem, facts: Facts, shape: str, index: str, params: dict[st
         _many(steps, p, params and chosen, facts)
     elif p.M == 1 or p.N == 1:
         _vector(steps, p, chosen, 4 * facts.compute_units)
-    elif not unit and not p.sums and _suits_dot(p, chosen["dot_rows"]):
+    elif not p.sums and _suits_dot(p, chosen["dot_pair_rows" if unit else "dot_rows"]):
         _dot(steps, p, chosen, 4 * facts.compute_units)
     else:
         if params is None:

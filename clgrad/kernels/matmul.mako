@@ -17,6 +17,7 @@ PARAMS = {
     "far_bytes": (2**18, 2**19, 2**20, 2**21),
     "near_bytes": (2**17, 2**18, 2**19),
     "dot_rows": (0, 128, 512),  # rows of A up to which dot products are taken where both operands run along k
+    "dot_pair_rows": (0, 32, 128),  # the same where neighbours along k are multiplied two by two: their panels are halved, too
     "vector_least": (2**12, 2**14, 2**16),  # elements of a matrix that pay for a work-item where the other is a vector
     # many: a group of group_m x group_n work-items, each with block_m x block_n results, steps through K by tile_k;
     # with two buffers the next slabs are written while others still read the last ones
@@ -32,7 +33,8 @@ PARAMS = {
 # 32 of AVX-512 and loads least, 10 for 24 multiply-adds; each other tile suits edges that it does not.
 TILES = ((6, 4), (8, 3), (8, 2), (8, 1), (2, 4))
 _WIDE = {"tile_m": 6, "vectors": 4, "width": 16, "least_work": 2**18, "panel_bytes": 2**17, "pack_a_bytes": 2**20,
-         "pack_b_bytes": 2**23, "far_bytes": 2**19, "near_bytes": 2**18, "dot_rows": 128, "vector_least": 2**14}
+         "pack_b_bytes": 2**23, "far_bytes": 2**19, "near_bytes": 2**18, "dot_rows": 128, "dot_pair_rows": 32,
+         "vector_least": 2**14}
 # Tiles of the many-core form, with 32-bit sums. Registers are those that NVIDIA's assembler (ptxas 12.4, sm_80) allocates,
 # none of them spilled; groups and warps are those that an SM with 64 K registers and 64 KB of local memory holds.
 #
@@ -516,7 +518,19 @@ ${ending_start("b", "m0", "n0")}\
 </%def>
 
 <%def name="wide_dot()">\
-<% V = f"{acc}{width}"; each = [(i, j) for i in range(4) for j in range(4)]; mask = "long" if acc in ("double", "ulong") else "int" %>\
+<% V = f"{acc}{width}"; each = [(i, j) for i in range(4) for j in range(4)]; mask = "long" if acc in ("double", "ulong") else "int"
+held, step = (f"uint{width}", 2 * width) if pairs else (V, width)
+def along_k(row):
+    return f"WORDS{width}({row} + k)" if pairs else capture(load_vector, width, f"{row} + k")
+def fresh_of(value):
+    return f"{value} & fresh" if pairs else f"fresh ? {value} : ({V})0"
+def times(c, x, q):
+    return f"{c} = add_products({c}, {x}, {q});" if pairs else capture(madd, c, x, q)
+%>\
+% if pairs:
+${words(width)}\
+${add_products(width)}\
+% endif
 // C[b,m,n] = sum over k of A[b,m,k] * B[b,k,n] where both have unit stride along k: x @ w.T and q @ k.T without packing
 //
 //        +-----k---->       +-----k---->     a work-item sums 4 rows of A times 4 columns of B in 16 vectors that run
@@ -547,29 +561,35 @@ kernel void dot_tile(const ${index} M, const ${index} N, const ${index} K, const
 % endfor
         ${V} ${", ".join(f"c{i}_{j} = 0" for i, j in each)};
         ${index} k = k0;
-        for (; k + ${width} <= k1; k += ${width}) {
+        for (; k + ${step} <= k1; k += ${step}) {
 % for j in range(4):
-            const ${V} q${j} = ${load_vector(width, f"b{j} + k")};
+            const ${held} q${j} = ${along_k(f"b{j}")};
 % endfor
 % for i in range(4):
-            { const ${V} x = ${load_vector(width, f"a{i} + k")};\
+            { const ${held} x = ${along_k(f"a{i}")};\
 % for j in range(4):
- ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+ ${times(f"c{i}_{j}", "x", f"q{j}")}\
 % endfor
  }
 % endfor
         }
         if (k < k1) {
-            // the last ${width} of K (which is no smaller): lanes already summed, or of another split, count as zero
-            k = k1 - ${width};
+            // the last ${step} of K (which is no smaller): values already summed, or of another split, count as zero
+            k = k1 - ${step};
+% if pairs:
+            const uint${width} first = (uint${width})(${", ".join(str(2 * i) for i in range(width))}) + (uint)((k1 - k0) % ${step});
+            const uint${width} fresh = (first >= ${step}u ? (uint${width})0xffffu : (uint${width})0)
+                                     | (first + 1u >= ${step}u ? (uint${width})0xffff0000u : (uint${width})0);
+% else:
             const ${mask}${width} fresh = (${mask}${width})(${", ".join(map(str, range(width)))}) >= (${mask})(${width} - (k1 - k0) % ${width});
+% endif
 % for j in range(4):
-            const ${V} q${j} = fresh ? ${load_vector(width, f"b{j} + k")} : (${V})0;
+            const ${held} q${j} = ${fresh_of(along_k(f"b{j}"))};
 % endfor
 % for i in range(4):
-            { const ${V} x = fresh ? ${load_vector(width, f"a{i} + k")} : (${V})0;\
+            { const ${held} x = ${fresh_of(along_k(f"a{i}"))};\
 % for j in range(4):
- ${madd(f"c{i}_{j}", "x", f"q{j}")}\
+ ${times(f"c{i}_{j}", "x", f"q{j}")}\
 % endfor
  }
 % endfor

@@ -151,6 +151,20 @@ def test_pairs_to_the_last_bit(layouts: tuple, rng: np.random.Generator, pairs: 
     assert {"matmul.tile", "matmul.pack"} <= set(pairs) <= {"matmul.tile", "matmul.pack", "matmul.sum", "matmul.dot"}
 
 
+def test_pairs_of_rows_along_k(rng: np.random.Generator, pairs: list) -> None:
+    """x @ w.T without packing, from even and odd addresses; K ends between words, within one and at a vector's end."""
+    for K in (64, 130, 1063):
+        a, b, expected = _exact(rng, 9, K, 14, "bfloat16")
+        for first in (0, 1):
+            lines = [np.full((v.shape[0], K + 3), np.nan).astype(v.dtype) for v in (a, b.T)]
+            for line, v in zip(lines, (a, b.T)):
+                line[:, first:first + K] = v
+            x, w = (from_host(line)[:, first:first + K] for line in lines)
+            got = family.matmul(x, w.T, "wide").numpy()
+            np.testing.assert_array_equal(got.astype(np.float64), expected.astype(np.float64), err_msg=f"{K} {first}")
+    assert set(pairs) == {"matmul.dot"}
+
+
 def test_pairs_in_batches_with_endings(rng: np.random.Generator, pairs: list) -> None:
     a, b, _ = _exact(rng, 20, 34, 70, "bfloat16", (3,))
     bias, rest = (rng.integers(-9, 9, s).astype(a.dtype) for s in ((70,), (3, 20, 70)))
