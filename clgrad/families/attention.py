@@ -84,8 +84,7 @@ def _launch(kind: str, outs: tuple[Layout, ...], statistics: tuple[str, ...], ar
         *(a.storage.nbytes for a in arrays), 0 if mask is None else mask.storage.nbytes)
     by_keys = kind in ("keys", "backward")
     count = S if by_keys else L
-    layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
-    params = parameters(device, "attention", q.dtype.name, layout, (B * H, L, S, E, F))
+    params = _parameters(kind, q, k, v, options)
     rows, columns = _tile(device, params, kind, D, 8 if q.dtype.compute == "double" else 4, count)
     i, t = letter(index), "d" if q.dtype.compute == "double" else "f"
     signature = {"forward": f"P{i * 4}P", "queries": f"P{i * 4}PP", "keys": f"P{i * 4}P{i * 4}PP",
@@ -256,7 +255,9 @@ def _backward_plan(given: tuple[Array, ...], mask: Array | None, options: Option
     q, k, v = given[:3]
     mask = _checked(q, k, v, mask)
     device, d = q.device, q.dtype.accumulator
-    parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2]) if device.wide_core else 1
+    parts = 1
+    if device.wide_core:
+        parts = _parts(device, q.shape[0] * k.shape[1], k.shape[2], _parameters("backward", q, k, v, options))
     whole = parts == 1 and q.dtype is d
     base = _joint(q, k, v) if joint and (whole or not device.wide_core) else None
     results = dq, dk, dv = tuple(_like(a, a.shape) if base is None else Layout.of(
@@ -275,10 +276,20 @@ def _backward_plan(given: tuple[Array, ...], mask: Array | None, options: Option
     return _Plan((step,), results, _same(arrays, given), held, None if whole else sums, base)
 
 
-def _parts(device: Device, heads: int, keys: int) -> int:
+def _parts(device: Device, heads: int, keys: int, params: dict[str, int]) -> int:
     """Work-items that share the keys of a head in the backward of a wide device: one where there are heads enough."""
     units = device.facts.compute_units
-    return 1 if heads >= 4 * units or heads % units == 0 else max(1, min(-(-4 * units // heads), keys // 64))
+    wanted = params["shares"] * units
+    if heads >= wanted or heads % units == 0:
+        return 1
+    return max(1, min(-(-wanted // heads), keys // params["least_keys"]))
+
+
+def _parameters(kind: str, q: Array, k: Array, v: Array, options: Options) -> dict[str, int]:
+    """What the kernels of a direction take for these sizes."""
+    B, H, L, E = q.shape
+    layout = ("forward" if kind == "forward" else "backward") + "/causal" * options.causal
+    return parameters(q.device, "attention", q.dtype.name, layout, (B * H, L, k.shape[2], E, v.shape[3]))
 
 
 def keep_factors(shape: tuple[int, ...], like: Array, options: Options) -> Array:

@@ -29,11 +29,13 @@
 ## keep_ij is drawn from the counter (seed, position): forward and backward see the same. A counter yields two words, for
 ## keys 2n and 2n + 1 of a query.
 <%!
-    PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32, 64)}
+    PARAMS = {"rows": (4, 8, 16, 32, 64), "columns": (4, 8, 16, 32, 64),
+              # wide, backward: work-items a compute unit, for which few heads' keys are shared out, and the keys of one
+              "shares": (1, 2, 4, 8), "least_keys": (16, 32, 64, 128)}
     # many: 32 x 32 pairs of 64 features by 256 work-items take 80 registers each and 22 KB of local memory forwards (NVIDIA's
     # assembler, sm_80; an SM with 64 K registers and 100 KB holds 3 groups, 24 warps), 96 and 39 KB for queries (2 groups),
     # 171 and 43 KB for keys (1 group). A step along the features reads 4 vectors of 16 bytes for 16 multiply-adds.
-    DEFAULT = {"wide": {"rows": 64, "columns": 32}, "many": {"rows": 32, "columns": 32}}
+    DEFAULT = {"wide": {"rows": 64, "columns": 32, "shares": 4, "least_keys": 64}, "many": {"rows": 32, "columns": 32}}
     BLOCK = 2
     REGISTERS = 16  # of sums in a block: enough to hide the latency of multiplications, and room for operands
 

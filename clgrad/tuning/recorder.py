@@ -39,7 +39,8 @@ def record(path: str | os.PathLike) -> Iterator[Counter]:
         return plan
 
     def put(plan_cache: plans.Plans, key: Any, plan: Any) -> Any:
-        problems, asked.problems = getattr(asked, "problems", ()), ()
+        # a plan of several launches may ask for one problem more than once
+        problems, asked.problems = tuple(dict.fromkeys(getattr(asked, "problems", ()))), ()
         owners[id(plan_cache), key] = problems
         met.update(problems)
         return kept(plan_cache, key, plan)
