@@ -27,6 +27,7 @@
     TURNS = 8   # blocks of four vectors whose lanes are totalled together
     ROWS = 4    # walked down together: as many streams of memory at once, which one core follows better than one
     APART = 8   # vectors scanned apart: enough that their steps hide each other's latency
+    JOINED = 4  # of them, whose totals are joined plainly before the carry takes them
     STRIP = 8192 // prelude.SIZES[T] if vector else 16 if form == "wide" else 1
     W = (8 if prelude.SIZES[T] == 8 else 16) if vector else 1
     V = prelude.vec(T, W)
@@ -290,17 +291,22 @@ kernel void ${name}(${target}, const global ${ctype} *x, index_t x_offset, index
             % for j in range(APART):
             const ${V} part${j} = scanned(${prelude.load(ctype, T, "x", f"x_offset + base + k + {j * W}", W)});
             % endfor
-            const carry_t before0 = carry;
-            % for j in range(APART):
-            const carry_t before${j + 1} = advance(before${j}, item_of(part${j}.s${f"{W - 1:x}"}, k));
+            % for g in range(APART // JOINED):
+            const carry_t carry${g} = ${f"advance(carry{g - 1}, item_of(before{g - 1}_{JOINED}, k))" if g else "carry"};
+            const T before${g}_0 = IDENTITY;  // of this group
+            % for j in range(JOINED):
+            const T before${g}_${j + 1} = join(item_of(before${g}_${j}, k), item_of(part${g * JOINED + j}.s${f"{W - 1:x}"}, k)).v;
+            % endfor
             % endfor
             % for j in range(APART):
+<% g, l = divmod(j, JOINED) %>\
             {
-                const ${V} all = join_lanes((${V})(before${j}.v), part${j}${f" + ({V})(before{j}.low)" if exact else ""});
+                const ${V} own = ${f"part{j} + ({V})(carry{g}.low + before{g}_{l})" if exact else f"join_lanes(({V})(before{g}_{l}), part{j})"};
+                const ${V} all = join_lanes((${V})(carry${g}.v), own);
                 ${written(f"base + k + {j * W}", "all")}
             }
             % endfor
-            carry = before${APART};
+            carry = advance(carry${APART // JOINED - 1}, item_of(before${APART // JOINED - 1}_${JOINED}, k));
         }
         % else:
         for (; k + ${TURNS * 4 * W} <= k1; k += ${TURNS * 4 * W}) {
