@@ -124,8 +124,12 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
             T part = IDENTITY;
             const index_t stop = min(r + ${BLOCK} * ${stride}, r1);
             for (; r < stop; r += ${stride}) {
+    % if reduced == 1:
+                const index_t i = base + r * ${step};
+    % else:
                 const index_t q = r / ${inner};
                 const index_t i = base + reduced_position(q${red_args}) + (r - q * ${inner}) * ${step};
+    % endif
                 part = combine1(part, map1(${load("i", 1)}));
             }
             total = combine1(total, part);
