@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .core.errors import ClgradError
+from .families import subgroups
 from .families.matmul import units
 from .runtime import doctor
 from .runtime.device import default_device, devices
@@ -24,14 +25,16 @@ def _default() -> tuple[str | None, str]:
         return None, str(error)
 
 
-def _matrix_units(found: list[doctor.Finding]) -> dict[str, str]:
-    """By device, what multiplies float16 and bfloat16 there, of those that work."""
+def _notes(found: list[doctor.Finding]) -> dict[str, list[str]]:
+    """By device that works: what multiplies float16 and bfloat16 there, and how the work-items of a row meet."""
     working = {f.key for f in found if f.verdict.ok}
-    return {d.key: f"matrix units: {units(d)}" for d in devices() if d.key in working}
+    return {d.key: [f"matrix units: {units(d)}",
+                    *([] if d.wide_core else [f"rows shared by work-items meet {subgroups.report(d)}"])]
+            for d in devices() if d.key in working}
 
 
 def _show(found: list[doctor.Finding], default: str | None, why: str) -> None:
-    for text in (doctor.describe(found, default, _matrix_units(found)), why, doctor.places()):
+    for text in (doctor.describe(found, default, _notes(found)), why, doctor.places()):
         if text:
             print(text)
 

@@ -49,6 +49,19 @@ def _ways(device: Device) -> list[dict[str, str]]:
     return ways
 
 
+def report(device: Device) -> str:
+    """How the work-items of a row meet on a many-core device, and why not otherwise, for people."""
+    if config.subgroups == "off":
+        return "in local memory (CLGRAD_SUBGROUPS is off)"
+    refused = []
+    for way in _ways(device):
+        found = verdict(device, way)
+        if found.ok:
+            return f"by {way['joining']}"
+        refused.append(f"{way['joining']}: {found.reason}")
+    return "in local memory (" + ("; ".join(refused) or "the driver lists no sub-groups") + ")"
+
+
 def verdict(device: Device, way: dict[str, str]) -> Verdict:
     """Whether one way gives the right numbers on a device."""
     key = (device.fingerprint, way["joining"])

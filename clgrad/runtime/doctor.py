@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,8 @@ def _suspects(seconds: float) -> list[str]:
     return found
 
 
-def describe(found: list[Finding], default: str | None, notes: Mapping[str, str] | None = None) -> str:
-    """The findings as text for people; ``notes`` adds a line to devices by key."""
+def describe(found: list[Finding], default: str | None, notes: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The findings as text for people; ``notes`` adds lines to devices by key."""
     lines = []
     for f in found:
         mark = "*" if f.key == default else " "
@@ -114,8 +114,7 @@ def describe(found: list[Finding], default: str | None, notes: Mapping[str, str]
         lines.append(f"    {_facts_line(f.facts)}")
         lines.append("    works: a trivial kernel gave the right numbers" if f.verdict.ok
                      else f"    BROKEN: {f.verdict.reason}")
-        if notes and f.key in notes:
-            lines.append(f"    {notes[f.key]}")
+        lines += [f"    {note}" for note in (notes or {}).get(f.key, ())]
     if default is not None:
         lines.append(f"default (*): {default}; choose with CLGRAD_DEVICE or clgrad.set_default_device()")
     return "\n".join(lines)

@@ -142,6 +142,20 @@ def test_what_sub_groups_compute_decides(result: str, both_forms: dict, tmp_path
             assert subgroups.joining(both_forms["many"]) == subgroups.TREE
 
 
+def test_the_verdict_for_people(both_forms: dict, monkeypatch) -> None:
+    many = both_forms["many"]
+    verdicts = {"shuffle": Verdict(False, "no such function"), "intel": Verdict(True)}
+    monkeypatch.setattr(subgroups, "verdict", lambda device, way: verdicts[way["joining"]])
+    monkeypatch.setattr(subgroups, "_ways", lambda device: [{"joining": "shuffle"}, {"joining": "intel"}])
+    assert subgroups.report(many) == "by intel"
+    verdicts["intel"] = Verdict(False, "wrong")
+    assert subgroups.report(many) == "in local memory (shuffle: no such function; intel: wrong)"
+    monkeypatch.setattr(subgroups, "_ways", lambda device: [])
+    assert subgroups.report(many) == "in local memory (the driver lists no sub-groups)"
+    with clgrad.config.override(subgroups="off"):
+        assert subgroups.report(many) == "in local memory (CLGRAD_SUBGROUPS is off)"
+
+
 def test_a_wrong_sum_is_seen(both_forms: dict, monkeypatch) -> None:
     module = kernels.template("teams").module
     real = module.swapped
