@@ -92,7 +92,7 @@ def _no_avx512_bf16(device: Device) -> str:
     try:
         found = full((1,), 0, dtypes.int32, device)
         launch(kernel(device, "cpuid", "cpuid", "P"), (1,), (1,), found.storage.buffer)
-        return "" if found.numpy()[0] == 1 else "the CPU has none"
+        return {1: "", 0: "the CPU has none"}.get(int(found.numpy()[0]), "the driver builds no code for AVX-512")
     except BuildError:
         return "the driver's compiler takes no inline AVX-512"
 
