@@ -174,6 +174,9 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
         layout = "serial" if serial else "group"
         walk = Walk(walk.kept, walk.reduced, walk.outputs, walk.length, False)
     piece = max(1, -(-walk.length // pieces))
+    quads = layout == "group" and _by_fours(walk)
+    if quads:
+        piece = -(-piece // 4) * 4
     columns = walk.kept[-1][0]
     strip, units = 1, pieces * walk.outputs
     if layout == "columns":
@@ -190,7 +193,7 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
                       combine=by_kind(r.combine, compute), map="x" if mapped else r.map, final=r.final,
                       identity=identity_of(r.identity, compute), last=last,
                       kept=len(walk.kept) - walk.columns, reduced=len(walk.reduced),
-                      unit=walk.reduced[-1][1] == 1, group=size, **joining(device, layout))
+                      unit=walk.reduced[-1][1] == 1, quads=quads, group=size, **joining(device, layout))
 
     k, local = fitted(build, local)
     if device.wide_core:
@@ -204,6 +207,12 @@ def _stage(r: Reduction, device: Device, params: dict[str, int], index: str, com
     else:
         gsize, lsize = blocks(device, units, local, params["groups_per_unit"])
     return Launch(k, gsize, lsize, ("out", "x", "offset", *tail, units, count), nbytes)
+
+
+def _by_fours(walk: Walk) -> bool:
+    """Whether what is reduced is one stretch of memory each, of whole vectors of four, as far apart as such."""
+    return (len(walk.reduced) == 1 and walk.reduced[0][1] == 1 and walk.length % 4 == 0
+            and all(n == 1 or step % 4 == 0 for n, step in walk.kept))
 
 
 def _step(axis: tuple[int, int]) -> int:

@@ -8,6 +8,9 @@
 ##             lanes of a vector, combined last                 [ o o o o ]   and a strip of them, walked down
 ##                                                              [ o o o o ]
 ##
+## Work-items of a many-core device that share a row read it by vectors of four where each of its pieces is made of whole
+## ones (`quads`) and memory begins at one: a request is 16 bytes then, and a quarter as many are on their way.
+##
 ## Float sums are blocked: a block's sum is formed apart and added to the total, so that error grows with the number
 ## of blocks and the length of one, not with their product (Higham 1993, "The accuracy of floating point summation").
 ##
@@ -51,7 +54,7 @@
 %>
 ${prelude.extensions(T, ctype, out)}
 typedef ${index} index_t;
-% for w in sorted({1, W}):
+% for w in sorted({1, W, 4 if quads else 1}):
 #define T ${prelude.vec(T, w)}
 #define ZERO ((T)(0))
 #define ONE ((T)(1))
@@ -62,6 +65,9 @@ static inline T map${w}(T x) { return ${map}; }
 #undef ONE
 % endfor
 #define T ${T}
+% if quads:
+typedef ${prelude.vec(T, 4)} T4;
+% endif
 #define IDENTITY ((T)(${identity}))
 static inline T finish(T a, long count) { return ${final if last else "a"}; }
 
@@ -108,6 +114,9 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
     // nothing: every work-item comes to every barrier.
     ${teams.place(joining, group, T)}
     const int team = (int)strip, lane = item % team, teams = ${group} / team;
+    % if quads:
+    const bool aligned = ${prelude.whole([(ctype, "a + a_offset")], 4)};
+    % endif
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
         const bool real = u0 + item / team < units;
         const index_t u = min(u0 + item / team, units - 1);
@@ -120,6 +129,19 @@ kernel void ${function}(global ${out} *out, const global ${ctype} *a, index_t a_
         const index_t base = a_offset + kept_position(o${kept_args});
         T total = IDENTITY;
 <% stride = "team" if layout == "group" else 1 %>\
+    % if quads:
+        if (aligned) {
+            T4 lanes = (T4)(IDENTITY);
+            for (index_t r = p * piece + 4 * lane; r < r1;) {
+                T4 part = (T4)(IDENTITY);
+                const index_t stop = min(r + ${4 * BLOCK} * team, r1);
+                for (; r < stop; r += 4 * team)
+                    part = combine4(part, map4(${prelude.load(ctype, T, "a", "base + r", 4, True)}));
+                lanes = combine4(lanes, part);
+            }
+            total = combine1(combine1(lanes.x, lanes.y), combine1(lanes.z, lanes.w));
+        } else
+    % endif
         for (index_t r = p * piece${" + lane" if layout == "group" else ""}; r < r1;) {
             T part = IDENTITY;
             const index_t stop = min(r + ${BLOCK} * ${stride}, r1);

@@ -203,3 +203,30 @@ def test_rows_by_vectors_where_they_are_aligned(rng: np.random.Generator, both_f
         assert_close(ops.ALL["softmax"](a, 1), exact.astype(np.float32), scale=4)
         assert_close(ops.ALL["sum"](a, 1), x.sum(1, dtype=np.float64).astype(np.float32), scale=4)
         np.testing.assert_array_equal(ops.ALL["amax"](a, 1).numpy(), x.max(1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool", "float16", "bfloat16"])
+def test_reductions_by_vectors_where_they_are_aligned(dtype: str, rng: np.random.Generator, both_forms: dict) -> None:
+    """Rows of whole vectors, and beside them such as begin or lie apart otherwise; sums of whole numbers are exact."""
+    many = both_forms["many"]
+    if dtype == "float64" and not many.facts.fp64:
+        pytest.skip("the device has no float64")
+    host = rng.integers(0, 3, (6, 4100))
+    x = from_host(host.astype(bool) if dtype == "bool" else host.astype(np.float32 if "16" in dtype else dtype),
+                  None, many).astype(dtypes.dtype(dtype))
+    numbers = host.astype(bool) if dtype == "bool" else host
+    for part in (np.s_[:], np.s_[:, :4096], np.s_[:, 4:4096], np.s_[:, 1:4097], np.s_[1:, :640], np.s_[:, :4098],
+                 np.s_[:1, :8], np.s_[::2, :3000:]):
+        view, expected = x[part], numbers[part]
+        for dim in (1, None):
+            if dtype not in ("float16", "bfloat16"):
+                np.testing.assert_array_equal(ops.ALL["sum"](view, dim).numpy(), expected.sum(dim))
+            if dtype != "bool":
+                np.testing.assert_array_equal(ops.ALL["amax"](view, dim).astype(dtypes.float32).numpy(),
+                                              expected.max(dim))
+            np.testing.assert_array_equal(ops.ALL["any"](view, dim).numpy(), expected.any(dim))
+    if "float" in dtype:
+        spoilt = host.astype(np.float32)
+        spoilt[2, 4099] = np.nan
+        got = ops.ALL["amax"](from_host(spoilt, None, many).astype(dtypes.dtype(dtype)), 1).astype(dtypes.float32)
+        np.testing.assert_array_equal(np.isnan(got.numpy()), np.arange(6) == 2)
