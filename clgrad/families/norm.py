@@ -134,6 +134,8 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     if layout == "rows" and own and rows.P == 1 and several >= rows.Q and not how:
         lanes = next((w for w in (16, 8, 4) if w <= rows.Q and w * x.dtype.accumulator.itemsize <= 64), 0)
 
+    quads = layout == "group" and rows.affine != "row" and rows.Q % 4 == 0  # a row is one stretch, of whole vectors
+
     def build(local: int, stage: str = "") -> Kernel:
         return kernel(device, "norm", "norm", signature + (f"P{i}{i}" if stage else ""), f"{rows.scheme}_norm_{kind}",
                       kind=kind, layout=layout, form=form(device), ctype=x.dtype.c, wtype=some.dtype.c, rtype=rtype,
@@ -141,7 +143,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
                       grouped=rows.affine == "element" and rows.groups > 1, short=rows.P * rows.Q <= module.SHORT,
                       rms=rms, has_weight=weight is not None, has_bias=bias is not None, running=how,
                       wanted=wanted, stream=stream, segments="lanes" if rows.Q <= _SHORT else "tree",
-                      strip=params["strip"], lanes=lanes, stage=stage, **joining(device, layout))
+                      strip=params["strip"], lanes=lanes, stage=stage, quads=quads, **joining(device, layout))
 
     check_device(device, x.dtype, some.dtype)
     length = rows.P * rows.Q
@@ -149,7 +151,7 @@ def _plan(kind: str, x: Array, weight: Array | None, bias: Array | None, rows: R
     args = ("out", *read, "weight", "weight_offset", *more, "mean", "rstd", rows.P, rows.Q, rows.step, rows.row_step,
             rows.groups, rows.rows)
     partials = {"element": 1, "segment": rows.rows // max(rows.groups, 1), "row": 1}[rows.affine]
-    whole = rows.Q if kind == "backward" and rows.affine == "segment" else 1  # what has sums of its own
+    whole = rows.Q if kind == "backward" and rows.affine == "segment" else 4 if quads else 1  # what has sums of its own
     pieces = row_pieces(device, rows.rows, length, max(module.PIECE, whole)) if layout == "group" else 1
     if pieces > 1:
         piece = -(-length // pieces // whole) * whole

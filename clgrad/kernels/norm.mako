@@ -20,7 +20,10 @@
 ## wide, columns:  Q = 1 and rows side by side: strips of up to STRIP vectors, a lane a row, so that memory is read in
 ##                 long stretches; STACK elements of a row at a time are averaged, then squared while in the cache.
 ## many, group:    `span` work-items a row, as many rows a work-group as there is room for; partial results meet as
-##                 teams.mako says: in 1.5 KB for 128 work-items. At 40 registers an NVIDIA SM with 64 K of them holds 1536 of 2048.
+##                 teams.mako says: in 1.5 KB for 128 work-items.
+##                 Rows of a multiple of four elements are read by vectors, where the arrays begin at one (`quads`).
+##                 NVIDIA's assembler (sm_80) takes 63 to 72 registers for that, and 40 to 44 for single elements: an SM
+##                 with 64 K of them holds 896 work-items with 16 bytes on their way each, or 1408 with 4.
 ##                 Few rows, much longer than PIECE elements, are cut into pieces (`stage`): "part" keeps what a piece adds
 ##                 to its row's statistics or sums, "last" joins those of its row, in order, and writes a piece.
 ## many, serial:   Q = 1 and rows side by side: one work-item a row, neighbours read neighbours.
@@ -51,20 +54,40 @@
     CHAN = """const T d = m_other - m, share = n_other / fmax(n + n_other, (T)1);
             m += d * share; m2 += m2_other + d * d * share * n; n += n_other;"""
 
+    whole = layout == "group"  # vectors are loaded and stored where they are aligned only
+
     def x(i, w=1):
-        return prelude.load(ctype, T, "x", i, w)
+        return prelude.load(ctype, T, "x", i, w, whole)
 
     def dy(i, w=1):
-        return prelude.load(ctype, T, "dy", i, w)
+        return prelude.load(ctype, T, "dy", i, w, whole)
 
     def weight(i, w=1):
-        return prelude.load(wtype, T, "weight", i, w)
+        return prelude.load(wtype, T, "weight", i, w, whole)
 
     def bias(i, w=1):
-        return prelude.load(wtype, T, "bias", i, w)
+        return prelude.load(wtype, T, "bias", i, w, whole)
 
     def put(i, value, w=1):
-        return prelude.store(ctype, T, "out", i, value, w)
+        return prelude.store(ctype, T, "out", i, value, w, whole)
+
+    def walked(body):
+        """Statements: body(w), of w elements from k on, for all of a team's elements: by vectors where they are whole."""
+        one = f"for (index_t k = k0 + lane; k < stop; k += team) {{ {body(1)} }}"
+        if not quads:
+            return one
+        return f"""if (aligned)
+            for (index_t k = k0 + 4 * lane; k < stop; k += 4 * team) {{ {body(4)} }}
+        else
+            {one}"""
+
+    def aligned():
+        """Condition: all that a team reads and writes by vectors begins at one."""
+        own = affine == "element"
+        used = [(ctype, "x"), *([] if forward else [(ctype, "dy")]), *([] if stage == "part" else [(ctype, "out")]),
+                *([(wtype, "weight")] if own and has_weight else []),
+                *([(wtype, "bias")] if own and has_bias and forward else [])]
+        return prelude.whole(used, 4)
 
     def putv(i, value, w=W):
         """The same of a vector, past the caches where that is wanted."""
@@ -280,6 +303,9 @@ ${into} += sum_of(${vector});\
 </%def>\
 % if layout == "group":
 ${team_work.opening(joining, group, T)}\
+    % if quads:
+${prelude.joined(T, 4)}\
+    % endif
 % endif
 kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t x_offset,
 % if not forward:
@@ -581,8 +607,44 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
     // A row (or a piece of one) that is none repeats the last, of length 0: every work-item comes to every barrier.
     ${team_work.place(joining, group, T, T, T)}
     const int team = (int)span, lane = item % team, teams = ${group} / team;
+    % if quads:
+    const bool aligned = ${aligned()};
+    % endif
 <%
     at = "base + k" if joined else "base + k / Q * step + k % Q"
+
+    def summed(value, w):
+        return value if w == 1 else f"sum_of({value})"
+
+    def segment_of():
+        return capture(shared, "(k / Q)") if affine == "segment" else ""
+
+    def added(sums, value, w):
+        """Statement: what a weight's element gets from this row."""
+        to = f"{sums} + {place('k')}"
+        if w > 1:
+            return f"vstore{w}({value if stage else f'vload{w}(0, {to}) + {value}'}, 0, {to});"
+        return f"*({to}) {'' if stage else '+'}= {value};"
+
+    def gradient_sums(w):
+        """The sums of a row's gradient, and what its weights get."""
+        V = vec(w)
+        own = added("slopes", "g * h", w) + added("shifts", "g", w) if wanted and affine == "element" else ""
+        scaled = f"g * {weight(place('k'), w)}" if affine == "element" and has_weight else "g"
+        return f"""const index_t at = {at};
+            const {V} g = {dy("at", w)}, h = {normal("at", w)};
+            {own}
+            const {V} a = {scaled};
+            s1 += {summed("a", w)};
+            s2 += {summed("a * h", w)};"""
+
+    def slope(w):
+        """The gradient at k."""
+        scaled = "g" if not has_weight else f"g * {weight(place('k'), w)}" if affine == "element" else "g * scale"
+        return f"""{segment_of()}
+            const index_t at = {at};
+            const {vec(w)} g = {dy("at", w)}, h = {normal("at", w)};
+            {put("at", f"r * ({scaled} - s1 - h * s2)", w)}"""
 %>
 <%def name="row_of()">\
         const bool real = u0 + item / team < units;
@@ -616,17 +678,31 @@ ${row_of()}\
         % endif
         }
     % else:
-        for (index_t k = k0 + lane; k < stop; k += team) {
-            const T value = ${x(at)};
         % if rms:
-            m2 += value * value;
+        ${walked(lambda w: f"const {vec(w)} value = {x(at, w)}; m2 += {summed('value * value', w)};")}
         % else:
-            const T d = value - m;
+            % if quads:
+        if (aligned) {
+            ${vec(4)} middle = (${vec(4)})(0), squares = (${vec(4)})(0);  // of each lane of the vectors
+            for (index_t k = k0 + 4 * lane; k < stop; k += 4 * team) {
+                const ${vec(4)} value = ${x(at, 4)}, d = value - middle;
+                n += 1;
+                middle += d / n;
+                squares += d * (value - middle);
+            }
+            m = sum_of(middle) / 4;
+            middle -= m;
+            m2 = sum_of(squares) + n * sum_of(middle * middle);
+            n *= 4;
+        } else
+            % endif
+        for (index_t k = k0 + lane; k < stop; k += team) {
+            const T value = ${x(at)}, d = value - m;
             n += 1;
             m += d / n;
             m2 += d * (value - m);
-        % endif
         }
+        % endif
     % endif
         % if rms:
         ${meet("m2")}
@@ -645,10 +721,7 @@ ${row_of()}\
             ${settle("u")}
         }
         ${shared("0") if affine == "row" else ""}
-        for (index_t k = k0 + lane; k < stop; k += team) {
-            ${shared("(k / Q)") if affine == "segment" else ""}
-            ${put(at, result(at, "k", 1, "" if rms else "m"))}
-        }
+        ${walked(lambda w: segment_of() + put(at, result(at, "k", w, "" if rms else "m"), w))}
     % endif
     }
     % else:
@@ -656,8 +729,17 @@ ${row_of()}\
     // A lane owns the positions it walks over, in every row: nobody else adds to them.
     global T *const slopes = sums + ((index_t)get_group_id(0) * teams + item / team) * groups * Q;
     global T *const shifts = slopes + (index_t)get_num_groups(0) * teams * groups * Q;
-    for (index_t g = 0; g < groups; ++g)
+    for (index_t g = 0; g < groups; ++g) {
+            % if quads:
+        if (aligned)
+            for (index_t q = 4 * lane; q < Q; q += 4 * team) {
+                vstore4((${vec(4)})(0), 0, slopes + g * Q + q);
+                vstore4((${vec(4)})(0), 0, shifts + g * Q + q);
+            }
+        else
+            % endif
         for (index_t q = lane; q < Q; q += team) slopes[g * Q + q] = shifts[g * Q + q] = 0;
+    }
         % endif
     for (index_t u0 = (index_t)get_group_id(0) * teams; u0 < units; u0 += (index_t)get_num_groups(0) * teams) {
 ${row_of()}\
@@ -723,17 +805,7 @@ ${row_of()}\
             s2 += t2${" * scale" if has_weight else ""};
         }
         % else:
-        for (index_t k = k0 + lane; k < stop; k += team) {
-            const index_t at = ${at};
-            const T g = ${dy("at")}, h = ${normal("at")};
-            % if wanted and affine == "element":
-            slopes[${place("k")}] ${"" if stage else "+"}= g * h;
-            shifts[${place("k")}] ${"" if stage else "+"}= g;
-            % endif
-            const T a = ${f"g * {weight(place('k'))}" if affine == "element" and has_weight else "g"};
-            s1 += a;
-            s2 += a * h;
-        }
+        ${walked(gradient_sums)}
         ${meet("s1", "s2")}
         % endif
     % endif
@@ -758,13 +830,7 @@ ${row_of()}\
         % endif
         s1 = ${"0" if rms else "s1 / total"};
         s2 /= total;
-        for (index_t k = k0 + lane; k < stop; k += team) {
-            ${shared("(k / Q)") if affine == "segment" else ""}
-            const index_t at = ${at};
-            const T g = ${dy("at")}, h = ${normal("at")};
-<% scaled = "g" if not has_weight else f"g * {weight(place('k'))}" if affine == "element" else "g * scale" %>
-            ${put("at", f"r * ({scaled} - s1 - h * s2)")}
-        }
+        ${walked(slope)}
     % endif
     }
     % endif

@@ -230,3 +230,24 @@ def test_reductions_by_vectors_where_they_are_aligned(dtype: str, rng: np.random
         spoilt[2, 4099] = np.nan
         got = ops.ALL["amax"](from_host(spoilt, None, many).astype(dtypes.dtype(dtype)), 1).astype(dtypes.float32)
         np.testing.assert_array_equal(np.isnan(got.numpy()), np.arange(6) == 2)
+
+
+@pytest.mark.parametrize("start", [0, 1, 4])
+@pytest.mark.parametrize(("shape", "groups"), [((5, 24), None), ((3, 516), None), ((4, 8, 12), 2), ((4, 16), 4),
+                                               ((2, 8, 36), 8)], ids=str)
+def test_norms_by_vectors_where_they_are_aligned(shape: tuple, groups: int | None, start: int,
+                                                 rng: np.random.Generator, both_forms: dict) -> None:
+    """Arrays and weights that begin at a vector of four, and such as do not."""
+    def placed(values: np.ndarray) -> clgrad.Variable:
+        flat = np.concatenate([np.zeros(start), values.ravel()]).astype(np.float32)
+        return clgrad.Variable(from_host(flat, None, many)[start:].reshape(values.shape), requires_grad=True)
+
+    many = both_forms["many"]
+    hosts = [rng.standard_normal(s).astype(np.float32) for s in (shape, shape[1:2], shape[1:2], shape)]
+    results = []
+    for place in (placed, lambda v: clgrad.tensor(v.astype(np.float64), requires_grad=True)):
+        x, weight, bias, g = map(place, hosts)
+        y = F.group_norm(x, groups, weight, bias) if groups else F.layer_norm(x, shape[1:], weight, bias)
+        results.append([y.detach(), *clgrad.autograd.grad(y, (x, weight, bias), g)])
+    for got, expected in zip(*results):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=2e-5, atol=2e-5)
