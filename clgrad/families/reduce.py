@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ from .. import kernels
 from ..core import dtypes, shapes
 from ..core.dtypes import DType, check_kind
 from ..core.errors import ShapeError, bad
-from ..ndarray import Array, Layout, Storage, fresh, layout_of
+from ..ndarray import INT_BYTES, Array, Layout, Storage, fresh, layout_of
 from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import Kernel, fitted, kernel
@@ -250,8 +250,8 @@ class ArgReduce:
     def _plan(self, x: Array, dim: int | None, keepdim: bool) -> _Plan:
         axes = shapes.axis_tuple(self.name, dim, x.ndim)
         shape = shapes.reduced(x.shape, axes, keepdim)
-        kept = tuple((x.shape[a], x.strides[a]) for a in range(x.ndim) if a not in axes) or ((1, 0),)
-        reduced = tuple((x.shape[a], x.strides[a]) for a in axes) or ((1, 0),)
+        kept = _collapsed(x, [a for a in range(x.ndim) if a not in axes])
+        reduced = _collapsed(x, axes)
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         if length == 0 and outputs:
             raise ShapeError(bad(self.name, f"shape {x.shape} over dim={dim}", "at least one element to choose from",
@@ -265,9 +265,11 @@ class ArgReduce:
         across = "columns" if outputs > 1 and min(map(_step, kept)) < min(map(_step, reduced)) else "rows"
         params = parameters(x.device, "arg_reduce", x.dtype.name, across, (outputs, length))
         wanted = x.device.facts.compute_units * params["pieces"]
-        if _teams(x.device, reduced):  # a piece has as many work-items
+        layout_of_work = _arg_layout(x.device, compute, kept, reduced)
+        if layout_of_work == "group":  # a piece has as many work-items
             wanted = -(-wanted // params["local"])
-        pieces = max(1, min(-(-wanted // outputs), length // params["piece"]))
+        units = _strips(outputs, kept, compute) if layout_of_work == "columns" else outputs
+        pieces = max(1, min(-(-wanted // units), length // params["piece"]))
         pieces = -(-length // -(-length // pieces))
         first = self._stage(x.device, params, index, compute, x.dtype.c, kept, reduced, pieces, pieces == 1, False)
         if pieces == 1:
@@ -280,12 +282,11 @@ class ArgReduce:
                reduced: tuple, pieces: int, last: bool, paired: bool) -> Launch:
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         integers = tuple(v for pair in (*kept, *reduced) for v in pair)
-        units = outputs * pieces
+        layout = "serial" if paired and device.wide_core else _arg_layout(device, compute, kept, reduced)
+        units = pieces * (_strips(outputs, kept, compute) if layout == "columns" else outputs)
         piece = -(-length // pieces)
         tail = (*integers, length, pieces, piece, outputs, units)
         i = letter(index)
-        layout = "group" if _teams(device, reduced) else "serial"
-
         def build(group: int) -> Kernel:
             return kernel(device, "arg_reduce", "arg_reduce", "PPP" + i + "P" + i * len(tail) + "i", self.name,
                           index=index, ctype=ctype, T=compute.compute, better=self.better, kept=len(kept),
@@ -302,6 +303,29 @@ class ArgReduce:
         return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail, team))
 
 
-def _teams(device: Device, reduced: tuple) -> bool:
-    """Whether work-items share a row: many-core devices, where its elements lie side by side."""
-    return reduced[-1][1] == 1 and not device.wide_core
+def _collapsed(x: Array, axes: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Size and stride of some axes in their order, neighbours that lie as one made one; at least one."""
+    merged: list[tuple[int, int]] = []
+    for size, stride in ((x.shape[a], x.strides[a]) for a in axes if x.shape[a] != 1):
+        if merged and merged[-1][1] == size * stride:
+            merged[-1] = merged[-1][0] * size, stride
+        else:
+            merged.append((size, stride))
+    return tuple(merged) or ((1, 0),)
+
+
+def _arg_layout(device: Device, compute: DType, kept: tuple, reduced: tuple) -> str:
+    """How the kernel walks: see there. Lanes count positions in integers of their own size."""
+    if not device.wide_core:
+        return "group" if reduced[-1][1] == 1 else "serial"
+    if len(reduced) > 1 or compute.itemsize < 4 or reduced[0][0] >= INT_BYTES:
+        return "serial"
+    if reduced[0][1] == 1:
+        return "rows"
+    return "columns" if kept[-1][1] == 1 and kept[-1][0] >= 4 else "serial"
+
+
+def _strips(outputs: int, kept: tuple, compute: DType) -> int:
+    """Strips of neighbouring columns that are walked down together."""
+    lanes = 8 if compute.itemsize == 8 else 16
+    return outputs // kept[-1][0] * -(-kept[-1][0] // (lanes * kernels.template("arg_reduce").module.COLUMNS))

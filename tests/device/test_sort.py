@@ -378,3 +378,22 @@ def test_histograms(form: str, device, rng) -> None:
 def test_errors(call, error: type, message: str, device) -> None:
     with pytest.raises(error, match=message):
         call(clgrad.tensor([1.0, 2.0, 3.0]))
+
+
+# First positions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_first_positions_of_the_best(dtype: str, rng: np.random.Generator, device: clgrad.Device) -> None:
+    """Lanes along lines and across them, what is left of both, ties, NaN, pieces, and memory in any order."""
+    _need(device, dtype)
+    for shape in ((5, 1), (40, 100), (2, 300, 70), (4, 5, 6), (3, 40000), (9000, 3)):
+        host = rng.integers(0, 50, shape).astype(dtype)
+        if "float" in dtype:
+            host.reshape(-1)[rng.integers(0, host.size, 1 + host.size // 99)] = np.nan
+        x = on_device(host, device=device)
+        for view, expected in ((x, host), (x.flip(0), host[::-1]), (x.transpose(0, -1), host.swapaxes(0, -1)),
+                               (x[1:, ..., 1:], host[1:, ..., 1:]), (x[..., ::2], host[..., ::2])):
+            for dim in (None, *range(host.ndim)) if expected.size else ():
+                np.testing.assert_array_equal(clgrad.argmax(view, dim).numpy(), expected.argmax(dim))
+                np.testing.assert_array_equal(clgrad.argmin(view, dim).numpy(), expected.argmin(dim))
