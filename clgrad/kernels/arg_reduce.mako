@@ -14,7 +14,7 @@
     # groups a unit.
     PARAMS = {"local": (32, 64, 128), "pieces": (2, 4, 8, 64, 256, 1024), "piece": (256, 1024, 4096),
               "groups_per_unit": (2, 4, 8, 16, 32)}
-    DEFAULT = {"wide": {"local": 1, "pieces": 4, "piece": 1024, "groups_per_unit": 4},
+    DEFAULT = {"wide": {"local": 1, "pieces": 64, "piece": 1024, "groups_per_unit": 32},
                "many": {"local": 64, "pieces": 256, "piece": 1024, "groups_per_unit": 16}}
 
     COLUMNS = 8

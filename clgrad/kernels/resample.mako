@@ -14,7 +14,7 @@
     PARAMS = {"local": (32, 64, 128, 256), "groups_per_unit": (2, 4, 8, 16, 32),
               "least": (1024, 4096, 16384),  # wide: elements of a work-item, times what each reads
               "lines": (1, 4, 8, 16)}  # wide: outer lines for which positions are worked out once
-    DEFAULT = {"wide": {"groups_per_unit": 4, "least": 4096, "lines": 8}, "many": {"local": 128, "groups_per_unit": 32}}
+    DEFAULT = {"wide": {"groups_per_unit": 2, "least": 4096, "lines": 8}, "many": {"local": 128, "groups_per_unit": 32}}
 
     def valid(params, facts):
         return params.get("local", 1) <= facts.max_work_group_size
