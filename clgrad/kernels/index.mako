@@ -107,13 +107,11 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
         index_t from = x_offset, where = at_offset;
         ${place("u / segments" if form == "wide" else "u", "from", "where")}
     % if form == "wide":
-        index_t next = from;
         % if axis == final:
         // The next line is called, in order, while this one is read anywhere: where both fit a core's own cache.
-        if ((segments == 1) & (size >= 64) & (size <= ${NEAR}) & (u + 1 < units)) {
-            next = x_offset;
-            ${place("u + 1", "next")}
-        }
+        const bool near = (segments == 1) & (size >= 64) & (size <= ${NEAR}) & (u + 1 < units);
+        index_t next = x_offset;
+        if (near) ${place("u + 1", "next")}
         % endif
 <% step = "0" if axis == final else f"x_s{final}" %>\
         const index_t j1 = min(u % segments * segment + segment, d${final});
@@ -130,21 +128,23 @@ kernel void ${function}(global ${ctype} *out, const global ${ctype} *x, index_t 
                     vstore8(${"" if index == "long" else "convert_int8"}(i) * (${index}8)(x_s${axis}), 0, lane);
 <% element = lambda l: f"x[from + (j + {l}) * {step} + lane[{l}]]" %>\
                 % if axis == final:
-                    AHEAD(x + next + min(j, size) * x_s${axis}, 0);
+                    if (near) AHEAD(x + next + min(j, size) * x_s${axis}, 0);
                 % endif
-                % if W > 1:
-                    const ${T}8 found = (${T}8)(${", ".join(map(element, range(8)))});
+                % if W > 1 and axis == final:
+                    if (near) {  // elsewhere loads of single elements overlap better
+                        const ${T}8 found = (${T}8)(${", ".join(map(element, range(8)))});
                     % if stream:
-                    if (((o + j) & 7) == 0) STREAM(found, (global ${T}8 *)(out + o + j));
-                    else vstore8(found, 0, out + o + j);
-                    % else:
-                    vstore8(found, 0, out + o + j);
+                        if (((o + j) & 7) == 0) STREAM(found, (global ${T}8 *)(out + o + j));
+                        else
                     % endif
-                % else:
-                    % for l in range(8):
-                    out[o + j + ${l}] = ${element(l)};
-                    % endfor
+                        vstore8(found, 0, out + o + j);
+                    } else
                 % endif
+                    {
+                    % for l in range(8):
+                        out[o + j + ${l}] = ${element(l)};
+                    % endfor
+                    }
                     j += 8;
                     continue;
                 }
