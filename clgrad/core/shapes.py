@@ -205,6 +205,13 @@ def collapse(shape: Shape, *operands: Shape) -> tuple[Shape, tuple[Shape, ...]]:
     return tuple(sizes), tuple(map(tuple, steps))
 
 
+def merged(shape: Shape, strides: Shape) -> tuple[tuple[int, int], ...]:
+    """Size and stride of axes in their order, without those of size 1, neighbours that lie as one made one. At least
+    one axis remains."""
+    sizes, steps = collapse(shape, contiguous_strides(shape), strides)
+    return tuple(zip(sizes, steps[1]))
+
+
 def extent(shape: Shape, strides: Shape) -> tuple[int, int]:
     """Lowest and highest element position reached, relative to the offset; (0, -1) when empty."""
     if 0 in shape:

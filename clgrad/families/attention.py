@@ -14,11 +14,10 @@ from ..runtime.device import Device
 from ..runtime.launch import Launch, launch
 from ..runtime.program import Kernel, kernel
 from .plans import Plans, check_device, form, index_type, letter, parameters, workers
-from .reduce import Reduce, Reduction
+from .reduce import added_up
 
 DEEPEST = 256  # elements of a head: more would not fit the tiles
 _DEPTHS = (16, 32, 64, 128, 256)
-_added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def attention_backward(dy: Array, q: Array, k: Array, v: Array, mask: Array | No
     else:
         plan.launches[0](*_places(dq), *rest)
         plan.launches[1](*_places(dk, dv), *rest)
-    return (dq if plan.sums is None else _added_up(sums, 0).astype(q.dtype)), dk, dv
+    return (dq if plan.sums is None else added_up(sums, 0).astype(q.dtype)), dk, dv
 
 
 def _joint(q: Array, k: Array, v: Array) -> Layout | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ..core import dtypes
 from ..ndarray import Array, Layout, fresh, layout_of
-from ..runtime.device import Device
 from ..runtime.launch import Launch
 from ..runtime.program import kernel
 from .plans import INT_BYTES, Plans, index_type, letter, parameters, workers
@@ -37,9 +36,9 @@ class _Plan:
     width: int  # rows of a bucket
 
 
-def worth(device: Device, length: int, total: int, least: int) -> bool:
-    """Whether to list an index of ``length`` rows of ``total``: ``least`` of them, or more."""
-    return device.wide_core and least <= length < INT_BYTES and 1 < total < INT_BYTES
+def worth(length: int, total: int, least: int) -> bool:
+    """Whether a wide-core device lists an index of ``length`` rows of ``total``: ``least`` of them, or more."""
+    return least <= length < INT_BYTES and 1 < total < INT_BYTES
 
 
 def listed(op: str, rows: Array, total: int, values: Array | None) -> Buckets:

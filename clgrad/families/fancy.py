@@ -20,6 +20,7 @@ from . import bucket
 from .index import check_along, check_index, moved, turned, worth_turning
 from .plans import INT_BYTES, Plans, form, index_type, letter, parameters, spread, streamed
 from .ramp import ramp
+from .reduce import merged
 
 _MOST_BANDS = 1 << 15
 _REACH = 1 << 22  # bytes over which writes along an axis may scatter before listing them pays
@@ -78,32 +79,18 @@ def result_shape(x: Array, rows: Array, axes: tuple[int, ...], at: int) -> tuple
     return (*rest[:at], *rows.shape, *rest[at:])
 
 
-def _merged(x: Array, axes: Sequence[int]) -> list[tuple[int, int]]:
-    """Size and stride of axes, neighbours made one where the strides allow; their order stays."""
-    merged: list[tuple[int, int]] = []
-    for a in axes:
-        n, s = x.shape[a], x.strides[a]
-        if n == 1:
-            continue
-        if merged and merged[-1][1] == n * s:
-            merged[-1] = (merged[-1][0] * n, s)
-        else:
-            merged.append((n, s))
-    return merged
-
-
 def _groups(x: Array, axes: tuple[int, ...], at: int) -> tuple[int, list[int], int, int]:
     """The kernel's rank, its group arguments, and the element counts before and after the indexed axes.
 
     Ranks 2 and 3 share a kernel: sizes are filled up with ones.
     """
     rest = [a for a in range(x.ndim) if a not in axes]
-    groups = [_merged(x, g) for g in (rest[:at], axes, rest[at:])]
+    groups = [merged(x, g) for g in (rest[:at], axes, rest[at:])]
     longest = max(map(len, groups))
     rank = 1 if longest <= 1 else max(3, longest)
     args: list[int] = []
     for g in groups:
-        g = [(1, 0)] * (rank - len(g)) + g
+        g = [*[(1, 0)] * (rank - len(g)), *g]
         args += [n for n, _ in g] + [s for _, s in g]
     return rank, args, prod(x.shape[a] for a in rest[:at]), prod(x.shape[a] for a in rest[at:])
 
@@ -193,7 +180,7 @@ def _put_plan(op: str, x: Array, rows: Array, values: Array, axes: tuple[int, ..
               not any(v % width for v in (x.offset, groups[1], groups[3])))
     strip = params["strip"] if x.device.wide_core else 1
     strips = -(-inner // strip)
-    if x.device.wide_core and bucket.worth(x.device, rows.size, total, params["listed"]):
+    if x.device.wide_core and bucket.worth(rows.size, total, params["listed"]):
         single = outer == inner == step == 1 and x.itemsize <= 8 and (not accumulate or x.dtype.c == x.dtype.compute)
         name = "values" if single else "positions"
         by = bucket.plan_of(op, rows, total, values if single else None)
@@ -288,7 +275,7 @@ def _along_step(op: str, x: Array, index: Array, src: Array, axis: int, named: i
     params = _parameters(x, kind, size, length, lines)
     wanted = device.facts.compute_units * (4 if device.wide_core else 512)
     bands = max(1, min(size, -(-wanted // lines))) if length > 256 else 1  # each reads the whole index
-    if device.wide_core and bucket.worth(device, index.size, x.size, params["listed"]) and (
+    if device.wide_core and bucket.worth(index.size, x.size, params["listed"]) and (
             bands > 1 or size * x.itemsize > _REACH):
         return _LISTED
     band = -(-size // bands)

@@ -30,11 +30,10 @@ from .plans import (
     team_size,
     workers,
 )
-from .reduce import Reduce, Reduction
+from .reduce import added_up
 from .subgroups import joining
 
 _SHORT = 32  # segments up to this length are walked by one lane each
-_added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))
 
 
 @dataclass(frozen=True)
@@ -289,7 +288,7 @@ def norm_backward(dy: Array, x: Array, mean: Array, rstd: Array, weight: Array |
     if not wanted:
         return (out,)
     if sums.shape[1] > 1:
-        sums = _added_up(sums, 1)
+        sums = added_up(sums, 1)
     return out, sums.view((count,), (1,), 0), sums.view((count,), (1,), count)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -62,17 +62,18 @@ class Walk:
         return tuple(v for pair in (*kept, *self.reduced) for v in pair)
 
 
+def merged(x: Array, axes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Size and stride of some axes in their order, neighbours that lie as one made one; at least one."""
+    return shapes.merged(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
+
+
 def walk_of(x: Array, axes: tuple[int, ...]) -> Walk:
     """How to walk ``x`` when ``axes`` are reduced."""
-    kept_axes = [a for a in range(x.ndim) if a not in axes]
-    kept_shape = tuple(x.shape[a] for a in kept_axes)
-    sizes, steps = shapes.collapse(kept_shape, shapes.contiguous_strides(kept_shape),
-                                   tuple(x.strides[a] for a in kept_axes))
-    kept = tuple(zip(sizes, steps[1]))
+    kept = merged(x, [a for a in range(x.ndim) if a not in axes])
     sizes, steps = shapes.collapse(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
     reduced = tuple(zip(sizes, steps[0]))
     columns = kept[-1][1] == 1 and kept[-1][0] > 1 and reduced[-1][1] != 1
-    return Walk(kept, reduced, prod(kept_shape), prod(x.shape[a] for a in axes), columns)
+    return Walk(kept, reduced, prod(n for n, _ in kept), prod(x.shape[a] for a in axes), columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +222,9 @@ def _step(axis: tuple[int, int]) -> int:
     return abs(stride) if size > 1 else 1 << 62
 
 
+added_up = Reduce(Reduction("sum", "a + b", "0", lambda d: (d, d)))  # of any type, in that type
+
+
 class ArgReduce:
     """Callable that gives the first position of the largest (">") or smallest ("<") element, as int64."""
 
@@ -250,8 +254,8 @@ class ArgReduce:
     def _plan(self, x: Array, dim: int | None, keepdim: bool) -> _Plan:
         axes = shapes.axis_tuple(self.name, dim, x.ndim)
         shape = shapes.reduced(x.shape, axes, keepdim)
-        kept = _collapsed(x, [a for a in range(x.ndim) if a not in axes])
-        reduced = _collapsed(x, axes)
+        kept = merged(x, [a for a in range(x.ndim) if a not in axes])
+        reduced = merged(x, axes)
         outputs, length = prod(n for n, _ in kept), prod(n for n, _ in reduced)
         if length == 0 and outputs:
             raise ShapeError(bad(self.name, f"shape {x.shape} over dim={dim}", "at least one element to choose from",
@@ -301,17 +305,6 @@ class ArgReduce:
         else:
             gsize, lsize = blocks(device, units * team, local, params["groups_per_unit"])
         return Launch(k, gsize, lsize, ("at", "best", "x", "offset", "known", *tail, team))
-
-
-def _collapsed(x: Array, axes: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Size and stride of some axes in their order, neighbours that lie as one made one; at least one."""
-    merged: list[tuple[int, int]] = []
-    for size, stride in ((x.shape[a], x.strides[a]) for a in axes if x.shape[a] != 1):
-        if merged and merged[-1][1] == size * stride:
-            merged[-1] = merged[-1][0] * size, stride
-        else:
-            merged.append((size, stride))
-    return tuple(merged) or ((1, 0),)
 
 
 def _arg_layout(device: Device, compute: DType, kept: tuple, reduced: tuple) -> str:
