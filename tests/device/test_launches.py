@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -50,7 +48,7 @@ def test_number_of_launches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(launched) <= backward, launched
 
 
-def test_threads_share_plans_but_no_arguments(rng: np.random.Generator) -> None:
+def test_threads_share_plans_but_no_arguments(rng: np.random.Generator, in_threads: Callable) -> None:
     """Launches of one plan by several threads at once, with buffers and offsets of their own."""
     def everything(x: clgrad.Variable) -> list[np.ndarray]:
         leaf = x.detach().requires_grad_()
@@ -65,27 +63,13 @@ def test_threads_share_plans_but_no_arguments(rng: np.random.Generator) -> None:
     blocks = [clgrad.tensor(rng.standard_normal((12, 8)).astype(np.float32)) for _ in range(3)]
     inputs = [block[start:start + 6] for block in blocks for start in (0, 3, 6)]
     expected = [everything(x) for x in inputs]
-    wrong: list[str] = []
 
     def run(i: int) -> None:
-        try:
-            for _ in range(8):
-                for got, known in zip(everything(inputs[i]), expected[i]):
-                    np.testing.assert_array_equal(got, known)
-        except Exception as error:
-            wrong.append(f"{i}: {error!r}")
+        for _ in range(8):
+            for got, known in zip(everything(inputs[i]), expected[i]):
+                np.testing.assert_array_equal(got, known, err_msg=str(i))
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=run, args=(i,)) for i in range(len(inputs))]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join(120)
-    finally:
-        sys.setswitchinterval(before)
-    assert wrong == []
+    in_threads(run, range(len(inputs)))
 
 
 @pytest.mark.parametrize(("rows", "dtype"), [(0, "float32"), (1, "float32"), (300, "float32"), (300, "float16")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,6 @@ from clgrad.core import dtypes
 from clgrad.families.norm import norm, norm_backward
 from clgrad.ndarray import from_host
 from clgrad.nn import functional as F
-from clgrad.ops.norm import rows_of
 from clgrad.runtime import launch as launcher
 from clgrad.runtime import program
 from clgrad.table import OPS
@@ -99,21 +99,16 @@ def test_rows_in_pieces(name: str, tensors: int, more: tuple, attrs: dict, rng: 
                                               ((2, 9, 40), {"scheme": "group", "size": 1}),
                                               ((2, 30, 20), {"scheme": "group", "size": 2}),
                                               ((3, 2, 90), {"scheme": "batch", "size": 0})])
-def test_normalised_in_pieces(shape: tuple, attrs: dict, rng: np.random.Generator, cut: clgrad.Device,
+def test_normalised_in_pieces(shape: tuple, attrs: dict, norm_calls: Callable, cut: clgrad.Device,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics and sums of pieces; short and long segments are never cut in the backward."""
     launched: list[str] = []
     monkeypatch.setattr(launcher, "_recent", launched)
-    rows, channels = rows_of(shape, attrs["scheme"], attrs["size"]), shape[1]
-    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
-    w, b = (rng.standard_normal(channels).astype(np.float32) for _ in range(2))
-    for name, inputs, more in (("norm_rows", [x, w, b], {}),
-                               ("norm_rows_backward", [dy, x, np.zeros(rows.rows, np.float32) + np.float32(0.1),
-                                                       np.full(rows.rows, 1.5, np.float32), w], {"wanted": True})):
+    for name, inputs, more in norm_calls(shape, attrs):
         launched.clear()
-        got = call(ops.ALL[name], [from_host(a) for a in inputs], {**attrs, **more})
+        got = call(ops.ALL[name], [from_host(a) for a in inputs], more)
         assert sum("norm" in label for label in launched) == 2
-        for one, expected in zip(got, OPS[name].ref(*inputs, **attrs, **more), strict=True):
+        for one, expected in zip(got, OPS[name].ref(*inputs, **more), strict=True):
             assert_close(one, expected, scale=4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 from clgrad import kernels, ops
 from clgrad.families.plans import forget
 from clgrad.ndarray import from_host
-from clgrad.ops.norm import rows_of
 from clgrad.table import OPS
 from clgrad.testing import assert_close, call, expected_of
 
@@ -54,15 +54,10 @@ def test_rows_of_the_softmax_family(name: str, tensors: int, more: tuple, attrs:
                                               ((3, 6, 32), {"scheme": "group", "size": 2}),
                                               ((3, 4, 32), {"scheme": "batch", "size": 0}),
                                               ((19, 32), {"scheme": "batch", "size": 0})])
-def test_rows_of_the_norm_family(shape: tuple, attrs: dict, rng: np.random.Generator, large: None) -> None:
-    rows, channels = rows_of(shape, attrs["scheme"], attrs["size"]), shape[1]
-    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
-    w, b = (rng.standard_normal(channels).astype(np.float32) for _ in range(2))
-    for name, inputs, more in (("norm_rows", [x, w, b], {}),
-                               ("norm_rows_backward", [dy, x, np.zeros(rows.rows, np.float32) + np.float32(0.1),
-                                                       np.full(rows.rows, 1.5, np.float32), w], {"wanted": True})):
-        got = call(ops.ALL[name], [from_host(a) for a in inputs], {**attrs, **more})
-        for one, expected in zip(got, OPS[name].ref(*inputs, **attrs, **more), strict=True):
+def test_rows_of_the_norm_family(shape: tuple, attrs: dict, norm_calls: Callable, large: None) -> None:
+    for name, inputs, more in norm_calls(shape, attrs):
+        got = call(ops.ALL[name], [from_host(a) for a in inputs], more)
+        for one, expected in zip(got, OPS[name].ref(*inputs, **more), strict=True):
             assert_close(one, expected, scale=4)
 
 
